@@ -1,0 +1,53 @@
+"""kvae: variational autoencoders for Keras 3 on TensorFlow.
+
+Networks make tensors. Heads turn tensors into `tfp` distributions. An objective turns log-densities into a loss.
+`VAE` wires the three; `model.fit` trains it.
+
+    VAE            the model: encode, decode, sample, reconstruct, and all that a keras.Model does
+    Sampling       the reparameterisation trick as a layer
+    networks       dense and convolutional encoders and decoders
+    posteriors     q(z|x)
+    priors         p(z)
+    likelihoods    p(x|z)
+    objectives     ELBO, IWAE
+    callbacks      BetaWarmup
+    evaluation     likelihoods with standard errors
+    data           data sets, files and binarisation
+    random         the one source of noise
+"""
+
+import os
+
+if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    raise ImportError(
+        "kvae needs the TensorFlow backend of Keras; KERAS_BACKEND is "
+        f"'{os.environ['KERAS_BACKEND']}'. Set KERAS_BACKEND=tensorflow before importing it."
+    )
+
+import keras
+
+if keras.config.backend() != "tensorflow":
+    raise ImportError(
+        f"kvae needs the TensorFlow backend of Keras; keras.json names '{keras.config.backend()}'. "
+        "Set KERAS_BACKEND=tensorflow before importing it."
+    )
+
+from kvae import callbacks, data, evaluation, likelihoods, networks, objectives, posteriors, priors, random
+from kvae.sampling import Sampling
+from kvae.vae import VAE
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "VAE",
+    "Sampling",
+    "callbacks",
+    "data",
+    "evaluation",
+    "likelihoods",
+    "networks",
+    "objectives",
+    "posteriors",
+    "priors",
+    "random",
+]

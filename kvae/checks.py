@@ -1,0 +1,251 @@
+"""What is refused, and in which words: every message says what happened, what was expected and how to mend it."""
+
+import math
+
+import keras
+import numpy as np
+
+
+def check_models(encoder, decoder):
+    """Raises unless both are Keras models."""
+    for name, network in (("encoder", encoder), ("decoder", decoder)):
+        if not isinstance(network, keras.Model):
+            raise TypeError(
+                f"`{name}` must be a keras.Model, for instance from kvae.networks. "
+                f"Received: {network!r} (of type {type(network).__name__})."
+            )
+
+
+def check_seed(seed):
+    """`seed` as an int of 32 bits, else ValueError."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not -(2**31) <= seed < 2**32:
+        raise ValueError(f"`seed` must be an int of at most 32 bits. Received: seed={seed!r}")
+    return int(seed)
+
+
+def check_choice(name, value, choices):
+    """`value` if it is one of `choices`, else ValueError."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
+    return value
+
+
+def refuse_losses(**arguments):
+    """Raises for whatever of `compile`'s loss and metric arguments was given."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"`compile({name}=...)` has no meaning for a VAE, which brings its own loss. Choose it at construction: "
+                f"kvae.VAE(..., objective='elbo'), or kvae.objectives.ELBO(beta=4.0), IWAE(num_samples=8), ...; the "
+                f"reported metrics are loss, elbo, reconstruction and kl. Received: {name}={value!r}"
+            )
+
+
+def is_dense(model):
+    """Whether the model consists of layers of Keras and kvae alone, none of which convolves or recurs."""
+    names = [type(layer).__name__ for layer in model._flatten_layers()]
+    own = all(type(layer).__module__.startswith(("keras.", "kvae.")) for layer in model._flatten_layers())
+    return own and not any(
+        word in name for name in names for word in ("Conv", "RNN", "LSTM", "GRU", "Attention", "Lambda")
+    )
+
+
+def input_shapes(network):
+    """Shapes of the network's inputs with the batch axis, as Keras gives them; None before it is built."""
+    return network.input_shape if getattr(network, "inputs", None) else None
+
+
+def wire(vae, input_shape):
+    """Checks that the networks of a VAE fit together.
+
+    Args:
+        vae: the `VAE`.
+        input_shape: shape of x with the batch axis, or a list of those of x and c.
+
+    Returns:
+        (data_shape, condition_shape or None, latent_dim).
+
+    Raises:
+        ValueError: with the width or shape that is needed.
+    """
+    x_shape, *condition_shapes = input_shape if isinstance(input_shape[0], (list, tuple)) else [input_shape]
+    if len(condition_shapes) > 1:
+        raise ValueError(
+            f"`encoder` must have one input x, or two: x and a condition c. Received: {1 + len(condition_shapes)} inputs."
+        )
+    data_shape = tuple(x_shape[1:])
+    if not data_shape or None in data_shape:
+        raise ValueError(
+            f"`encoder` must take inputs of a fixed shape, [batch, ...] with known sizes. Received: {tuple(x_shape)}."
+        )
+    if vae.missing == "fill+mask":
+        if data_shape[-1] % 2:
+            raise ValueError(
+                "With missing='fill+mask' the encoder takes the data and, as many channels again, what was observed. "
+                f"Received: an encoder with an odd last axis, {data_shape}."
+            )
+        data_shape = (*data_shape[:-1], data_shape[-1] // 2)
+    condition_shape = tuple(condition_shapes[0][1:]) if condition_shapes else None
+
+    width = _encoder_width(vae.encoder, input_shape)
+    latent_dim = _latent_dim(vae, width)
+    needed = vae.posterior.params_size(latent_dim)
+    if width != needed:
+        raise ValueError(
+            f"The encoder's output must be {needed} wide: the decoder takes {latent_dim} latent dimensions, and the "
+            f"posterior {type(vae.posterior).__name__} needs {needed} parameters for them. Received: width {width}. "
+            f"End the encoder in Dense({needed}), or give the decoder another input."
+        )
+    z_shape = (None, latent_dim)
+    _check_decoder(vae, data_shape, z_shape if condition_shape is None else [z_shape, (None, *condition_shape)])
+    return data_shape, condition_shape, latent_dim
+
+
+def _output_shape(network, input_shape):
+    if getattr(network, "inputs", None):
+        return network.output_shape
+    structure = input_shape if isinstance(input_shape, list) else [input_shape]
+    symbols = [keras.KerasTensor(shape) for shape in structure]
+    outputs = network(symbols if len(symbols) > 1 else symbols[0])
+    return keras.tree.map_structure(lambda each: tuple(each.shape), outputs)
+
+
+def _encoder_width(encoder, input_shape):
+    shape = _output_shape(encoder, input_shape)
+    if isinstance(shape, dict):
+        raise ValueError(
+            "The encoder must output one tensor of posterior parameters, or a list [z_mean, z_log_var]. "
+            f"Received: a dictionary with keys {sorted(shape)}."
+        )
+    shapes = list(shape[:2]) if isinstance(shape[0], (list, tuple)) else [shape]
+    if any(len(each) != 2 for each in shapes):
+        raise ValueError(
+            f"The encoder's output must be [batch, parameters]. Received: {shapes}. End the encoder in Flatten() and Dense()."
+        )
+    return sum(each[-1] for each in shapes)
+
+
+def _latent_dim(vae, encoder_width):
+    shapes = input_shapes(vae.decoder)
+    if shapes is not None:
+        shape = shapes[0] if isinstance(shapes[0], (list, tuple)) else shapes
+        if len(shape) != 2 or shape[-1] is None:
+            raise ValueError(f"`decoder` must take z of shape [batch, latent_dim]. Received: {tuple(shape)}.")
+        return shape[-1]
+    sizes = {vae.posterior.params_size(dim): dim for dim in range(1, encoder_width + 1)}
+    if encoder_width not in sizes:
+        raise ValueError(
+            f"The encoder's output is {encoder_width} wide, which no number of latent dimensions needs for the posterior "
+            f"{type(vae.posterior).__name__}."
+        )
+    return sizes[encoder_width]
+
+
+def _check_decoder(vae, data_shape, input_shape):
+    likelihood = vae.likelihood
+    needed = (*data_shape[:-1], data_shape[-1] * likelihood.num_params)
+    shape = _output_shape(vae.decoder, input_shape)
+    if isinstance(shape, (list, dict)) or tuple(shape[1:]) != needed:
+        received = shape if isinstance(shape, (list, dict)) else tuple(shape[1:])
+        raise ValueError(
+            f"The decoder's output must be {needed} per example: the data is {data_shape} and the likelihood "
+            f"{type(likelihood).__name__} takes {likelihood.num_params} value(s) for each of its channels. "
+            f"Received: {received}. The last layer must be {needed[-1]} wide."
+        )
+    last = _last_operation(vae.decoder)
+    has_activation = getattr(last, "activation", None) is not None
+    ending = last.activation.__name__ if has_activation else type(last).__name__.lower()
+    if likelihood.link is not None and ending == likelihood.link:
+        where = "layers[-1]" if last is vae.decoder.layers[-1] else f"get_layer('{last.name}')"
+        mend = (
+            f"Drop it, with this line before the VAE is made:\n    decoder.{where}.activation = keras.activations.linear"
+            if has_activation
+            else f"Make the decoder without its last operation, '{last.name}'."
+        )
+        raise ValueError(
+            f"The decoder ends in a {likelihood.link}, but the likelihood {type(likelihood).__name__} takes logits and "
+            f"applies the {likelihood.link} itself. {mend}"
+        )
+
+
+def _last_operation(network):
+    """What makes the network's output, leaving out what only rearranges values; None if Keras does not know."""
+    for operation in reversed(getattr(network, "operations", None) or getattr(network, "layers", [])):
+        if isinstance(operation, keras.Model):
+            return _last_operation(operation)
+        if (
+            type(operation).__name__ not in ("Reshape", "Flatten", "Permute")
+            and "Cropping" not in type(operation).__name__
+        ):
+            return operation
+    return None
+
+
+def check_shape(shape, expected, name="x"):
+    """Raises unless `shape`, with a batch axis, is that of a batch of `expected`."""
+    shape, expected = tuple(shape), tuple(expected)
+    if len(shape) == len(expected) + 1 and all(a is None or a == b for a, b in zip(shape[1:], expected, strict=True)):
+        return
+    wanted = "[batch, " + ", ".join(map(str, expected)) + "]"
+    if shape == expected:
+        hint = f" It looks like a single example: pass {name}[None]."
+    elif shape[1:] == expected[:-1] and expected[-1] == 1:
+        hint = f" The channel axis is missing: pass {name}[..., None]."
+    elif None not in shape[1:] and len(shape) > 1 and math.prod(shape[1:]) == math.prod(expected):
+        hint = f" The number of values is right: pass {name}.reshape(-1, {', '.join(map(str, expected))})."
+    else:
+        hint = " The encoder's input decides the shape of the data."
+    raise ValueError(f"`{name}` must have shape {wanted}. Received: {list(shape)}.{hint}")
+
+
+def check_values(values, name="x", missing=False):
+    """Raises for an empty array, and for NaN (unless they mean missing values) and infinities in it."""
+    values = np.asarray(values)
+    if values.size == 0:
+        raise ValueError(f"`{name}` is empty: its shape is {list(values.shape)}. Pass at least one example.")
+    if values.dtype.kind in "iub":
+        return
+    if values.dtype.kind != "f":
+        raise ValueError(f"`{name}` must hold numbers. Received: an array of dtype {values.dtype}.")
+    # The minimum and the maximum are not finite if any value is not, and take no memory.
+    if math.isfinite(values.min()) and math.isfinite(values.max()):
+        return
+    bad = np.isinf(values) if missing else ~np.isfinite(values)
+    if bad.any():
+        first = tuple(int(axis[0]) for axis in np.nonzero(bad))
+        hint = (
+            "Remove them." if missing else "Remove them, or let NaN mean `not observed` with VAE(..., missing='fill')."
+        )
+        raise ValueError(
+            f"`{name}` must be finite. Received: {int(bad.sum())} NaN or infinite values, the first at {name}{list(first)}. "
+            f"{hint}"
+        )
+
+
+class NonFiniteGuard(keras.callbacks.Callback):
+    """Stops training at the first loss that is not finite, before any later callback can overwrite a checkpoint."""
+
+    async_safe = True  # Keras may look at the logs while the next batch trains; it waits before the epoch ends
+
+    def __init__(self):
+        super().__init__()
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if logs and not math.isfinite(logs.get("loss", 0.0)):
+            names = [name for name in ("reconstruction", "kl") if not math.isfinite(logs.get(name, 0.0))]
+            raise FloatingPointError(
+                f"The loss is not finite at epoch {self.epoch + 1}, batch {batch + 1}"
+                f"{' (' + ' and '.join(names) + ')' if names else ''}. Training stopped; checkpoints on disk are as they "
+                "were. Try a lower learning rate or `clipnorm=1.0` in the optimizer, and look at the scale of the data."
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        if float(self.model.trackers["loss"].count) == 0.0:
+            raise FloatingPointError(
+                f"Every step of epoch {epoch + 1} overflowed in 16 bits and was skipped: nothing was learned. "
+                "Train with keras.config.set_dtype_policy('float32') or 'mixed_bfloat16'."
+            )

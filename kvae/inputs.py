@@ -1,0 +1,361 @@
+"""What users pass to a VAE, in all its forms, brought to one: checked, float32, in an order that the seed decides."""
+
+import inspect
+import operator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kvae import checks
+
+# Inside the model: one example of a batch is x, or (x, c) with a condition
+
+
+def split_condition(vae, x):
+    """(x, condition or None) as float32 tensors of the right shape, from what went into a network."""
+    if vae.condition_shape is None:
+        if isinstance(x, (list, tuple)) and len(x) == 1:
+            (x,) = x
+        if isinstance(x, (list, tuple)) and isinstance(getattr(x[0], "shape", None), (tuple, tf.TensorShape)):
+            raise ValueError(
+                f"`x` must be one array: the encoder takes no condition. Received: {len(x)} arrays. "
+                "A conditional VAE has an encoder of two inputs, x and c."
+            )
+        return cast(vae, x), None
+    if not isinstance(x, (list, tuple)) or len(x) != 2:
+        raise ValueError(f"A conditional VAE takes the pair (x, c) in place of x. Received: {type(x).__name__}.")
+    condition = tf.cast(tf.convert_to_tensor(x[1]), tf.float32)
+    checks.check_shape(condition.shape, vae.condition_shape, "c")
+    return cast(vae, x[0]), condition
+
+
+def cast(vae, x, name="x"):
+    """x as a float32 tensor of the data's shape."""
+    x = tf.cast(tf.convert_to_tensor(x), tf.float32)
+    checks.check_shape(x.shape, vae.data_shape, name)
+    return x
+
+
+def fill_missing(x):
+    """(x with zero in place of NaN, bool mask of what was observed)."""
+    mask = tf.logical_not(tf.math.is_nan(x))
+    return tf.where(mask, x, 0.0), mask
+
+
+def unpack(vae, data):
+    """(x, y or None, weight `[B]` or None) of a batch as `fit` hands it to `train_step`."""
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    if weight is not None:
+        weight = tf.reshape(tf.cast(weight, tf.float32), [-1])
+    return x, y, weight
+
+
+# Outside the model: arrays and data sets
+
+
+def checked_x(vae, x):
+    """x as given by a user: arrays are checked in shape and values; data sets, in the shape of what they yield."""
+    if is_stream(x):
+        _check_stream(vae, x)
+        return x
+    _build(vae, x)
+    arrays = as_arrays(vae, x)
+    values = arrays[0] if isinstance(arrays, tuple) else arrays
+    if not (tf.is_tensor(values) and not hasattr(values, "numpy")):  # a symbolic tensor has no values yet
+        _check_x_values(vae, values)
+    return arrays
+
+
+def checked_z(vae, z):
+    """(z, condition or None) as float32 tensors; z is `[..., D]`."""
+    condition = None
+    if vae.condition_shape is not None:
+        if not isinstance(z, (list, tuple)) or len(z) != 2:
+            raise ValueError(f"A conditional VAE decodes the pair (z, c). Received: {type(z).__name__}.")
+        z, condition = z
+    z = tf.cast(tf.convert_to_tensor(z), tf.float32)
+    if len(z.shape) == 0 or z.shape[-1] != vae.latent_dim:
+        raise ValueError(f"`z` must have shape [..., {vae.latent_dim}]. Received: {list(z.shape)}.")
+    if condition is not None:
+        condition = tf.cast(tf.convert_to_tensor(condition), tf.float32)
+        if len(condition.shape) == len(vae.condition_shape):  # one condition for all z
+            condition = tf.broadcast_to(condition, tf.concat([tf.shape(z)[-2:-1], tf.shape(condition)], axis=0))
+        checks.check_shape(condition.shape, vae.condition_shape, "c")
+    return z, condition
+
+
+def is_stream(x):
+    """Whether x yields batches by itself: a tf.data.Dataset, a PyDataset, a generator or a torch DataLoader."""
+    return (
+        isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, keras.utils.PyDataset))
+        or inspect.isgenerator(x)
+        or type(x).__name__ == "DataLoader"
+    )
+
+
+def as_arrays(vae, x, name="x"):
+    """x as one array, or as a pair (x, c) of arrays, of equal lengths and the right shapes."""
+    if isinstance(x, (list, tuple)) and len(x) == 1 and np.ndim(x[0]) > 0 and np.ndim(x[0]) != len(vae.data_shape):
+        (x,) = x
+    if vae.condition_shape is None:
+        if isinstance(x, tuple):
+            raise ValueError(
+                f"`{name}` must be one array. Received: a tuple of {len(x)}. The pair (x, c) is for conditional models, "
+                "whose networks have two inputs."
+            )
+        x = _as_array(x)
+        checks.check_shape(x.shape, vae.data_shape, name)
+        return x
+    if not isinstance(x, (list, tuple)) or len(x) != 2:
+        raise ValueError(f"A conditional VAE takes the pair (x, c) in place of {name}. Received: {type(x).__name__}.")
+    x, condition = map(_as_array, x)
+    checks.check_shape(x.shape, vae.data_shape, name)
+    checks.check_shape(condition.shape, vae.condition_shape, "c")
+    checks.check_values(condition, "c")
+    _check_length(condition, x, "c")
+    return x, condition
+
+
+def _as_array(x):
+    return x if hasattr(x, "shape") and hasattr(x, "dtype") else np.asarray(x)
+
+
+def _check_length(other, x, name):
+    if other.shape[0] != x.shape[0]:
+        raise ValueError(
+            f"`{name}` must have as many rows as x. Received: {other.shape[0]} rows, and {x.shape[0]} of x."
+        )
+
+
+def _check_x_values(vae, x, name="x"):
+    values = np.asarray(x)
+    checks.check_values(values, name, missing=vae.missing is not None)
+    vae.likelihood.check(values, name)
+
+
+def _build(vae, x):
+    """A VAE of networks without known shapes is built by the first data it sees."""
+    if not vae.built:
+        shapes = keras.tree.map_structure(lambda each: (None, *each.shape[1:]), x)
+        vae.build(shapes)
+
+
+def _examples(vae, x, y=None, sample_weight=None, name="x"):
+    """(x, y or None, weight or None), checked arrays."""
+    _build(vae, x)
+    x = as_arrays(vae, x, name)
+    data = x[0] if isinstance(x, tuple) else x
+    _check_x_values(vae, data, name)
+    if y is not None:
+        y = _as_array(y)
+        if tuple(y.shape[1:]) != tuple(data.shape[1:]):
+            raise ValueError(
+                f"`y` must be a target for the reconstruction, of the shape of x, {list(data.shape)}. "
+                f"Received: {list(y.shape)}. A VAE learns from x alone: leave labels out. To condition on them, use networks "
+                "of two inputs and pass the pair (x, c) as x."
+            )
+        _check_length(y, data, "y")
+        _check_x_values(vae, y, "y")
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight, dtype="float32")
+        if sample_weight.ndim != 1:
+            raise ValueError(f"`sample_weight` must have one value per example. Received: {list(sample_weight.shape)}.")
+        _check_length(sample_weight, data, "sample_weight")
+        checks.check_values(sample_weight, "sample_weight")
+        if sample_weight.min() < 0 or sample_weight.max() == 0:
+            raise ValueError("`sample_weight` must be zero or larger, and larger than zero somewhere.")
+    return x, y, sample_weight
+
+
+def _check_stream(vae, stream):
+    """Checks the shapes a stream yields, and the values of its first batch where it can be read twice."""
+    if isinstance(stream, tf.data.Dataset):
+        first = next(iter(stream.take(1)), None)
+        if first is None:
+            raise ValueError("The data set is empty: it yields no batch.")
+    elif isinstance(stream, keras.utils.PyDataset):
+        first = stream[0]
+    else:
+        return
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(first)
+    try:
+        _examples(vae, x, y)
+    except ValueError as error:
+        raise ValueError(f"In the first batch of the data set: {error}") from None
+
+
+def _bind(method, vae, args, kwargs):
+    bound = inspect.signature(method).bind(vae, *args, **kwargs)
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    arguments.pop("self")
+    arguments.update(arguments.pop("kwargs", {}))
+    return arguments
+
+
+def evaluate_arguments(vae, args, kwargs):
+    """The arguments of `keras.Model.evaluate`, checked."""
+    arguments = _bind(keras.Model.evaluate, vae, args, kwargs)
+    if arguments.get("_use_cached_eval_dataset"):
+        return arguments
+    if is_stream(arguments["x"]):
+        _check_stream(vae, arguments["x"])
+        return arguments
+    names = ("x", "y", "sample_weight")
+    arguments.update(zip(names, _for_keras(*_examples(vae, *(arguments[name] for name in names))), strict=True))
+    return arguments
+
+
+def fit_arguments(vae, args, kwargs):
+    """The arguments of `keras.Model.fit`: checked, arrays turned into a data set whose order follows the seed."""
+    arguments = _bind(keras.Model.fit, vae, args, kwargs)
+    if arguments["class_weight"] is not None:
+        raise ValueError("`class_weight` needs labels, which a VAE does not have. Pass `sample_weight`.")
+    guard = FeedingGuard(vae)
+    callbacks = arguments["callbacks"]
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.callbacks.insert(0, guard)
+        guard.set_model(vae)
+    else:
+        arguments["callbacks"] = [guard, *keras.tree.flatten(callbacks or [])]
+
+    if is_stream(arguments["x"]):
+        if arguments["validation_split"]:
+            raise ValueError("`validation_split` needs arrays: a data set cannot be cut. Pass `validation_data`.")
+        _check_stream(vae, arguments["x"])
+        arguments["validation_data"] = _validation(vae, arguments["validation_data"])
+        return {**arguments, "shuffle": False}
+
+    examples = _examples(vae, arguments["x"], arguments["y"], arguments["sample_weight"])
+    held_out = None
+    if arguments["validation_data"] is None and arguments["validation_split"]:
+        examples, held_out = _split(examples, arguments["validation_split"])
+    arguments["validation_data"] = _validation(vae, arguments["validation_data"]) or (
+        held_out and _for_keras(*held_out)
+    )
+    arguments["validation_split"] = 0.0
+
+    batch_size = arguments.pop("batch_size") or 32
+    if arguments["validation_batch_size"] is None and not is_stream(arguments["validation_data"]):
+        arguments["validation_batch_size"] = batch_size
+    shuffle, repeat = arguments.pop("shuffle"), arguments["steps_per_epoch"] is not None
+    rounds = tf.data.Dataset.counter() if repeat else tf.data.Dataset.range(1)
+    keys = rounds.map(lambda round_: guard.epoch_key.read_value() + round_ * 2**32)
+    arrays = tuple(each for each in _for_keras(*examples) if each is not None)
+    arguments["x"] = batches(arrays, batch_size, vae.seed, keys, shuffle)
+    return {**arguments, "y": None, "sample_weight": None, "shuffle": False}
+
+
+def _validation(vae, data):
+    """`validation_data` as Keras takes it: None, a data set, or (x, y, weight); `x` and `(x,)` are welcome."""
+    if data is None:
+        return None
+    if is_stream(data):
+        _check_stream(vae, data)
+        return data
+    if not isinstance(data, (tuple, list)):
+        data = (data,)
+    if len(data) > 3:
+        raise ValueError(
+            f"`validation_data` must be x, (x,), (x, y) or (x, y, sample_weight). Received: {len(data)} items."
+        )
+    return _for_keras(*_examples(vae, *data, name="validation_data"))
+
+
+def _for_keras(x, y, sample_weight):
+    # Keras drops weights that come without y; x is its own target.
+    if sample_weight is not None and y is None:
+        y = x[0] if isinstance(x, tuple) else x
+    return x, y, sample_weight
+
+
+def _split(examples, fraction):
+    """(first part, last `fraction`) of every array, as Keras splits."""
+    rows = len(keras.tree.flatten(examples)[0])
+    if not 0 < fraction < 1:
+        raise ValueError(f"`validation_split` must lie between 0 and 1. Received: {fraction}")
+    at = int(np.floor(rows * (1 - fraction)))
+    if at in (0, rows):
+        raise ValueError(f"`validation_split={fraction}` leaves no examples on one side of {rows}.")
+    return tuple(
+        keras.tree.map_structure(operator.itemgetter(part), examples) for part in (slice(0, at), slice(at, rows))
+    )
+
+
+def batches(arrays, batch_size, seed, keys, shuffle=True, transform=None):
+    """A data set of batches of arrays, in an order that is a function of the seed and a key.
+
+    Args:
+        arrays: structure of arrays with equally many rows.
+        batch_size: int.
+        seed: int.
+        keys: data set of int64 scalars; for each, the arrays are gone through once, in an order of its own.
+        shuffle: whether to permute; else the order of the arrays.
+        transform: optional function of (batch, key, int64 number of the batch).
+
+    Returns:
+        `tf.data.Dataset` of the structure of `arrays`.
+    """
+    arrays = keras.tree.map_structure(_as_float, arrays)
+    rows = keras.tree.flatten(arrays)[0].shape[0]
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
+    full, count = rows // batch_size, -(-rows // batch_size)
+
+    def one_round(key):
+        index = tf.range(rows, dtype=tf.int64)
+        if shuffle:
+            index = tf.random.experimental.stateless_shuffle(index, seed=[tf.constant(seed, tf.int64), key])
+        whole = tf.data.Dataset.from_tensor_slices(tf.reshape(index[: full * batch_size], [full, batch_size]))
+        rest = tf.data.Dataset.from_tensors(index[full * batch_size :])
+        index = whole.concatenate(rest) if full < count else whole
+        return tf.data.Dataset.zip(index, tf.data.Dataset.from_tensors(key).repeat(), tf.data.Dataset.counter())
+
+    def gather(index, key, number):
+        batch = keras.tree.map_structure(lambda each: tf.gather(each, index), arrays)
+        return batch if transform is None else transform(batch, key, number)
+
+    data = keys.flat_map(one_round).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+    if keys.cardinality() > 0:
+        data = data.apply(tf.data.experimental.assert_cardinality(keys.cardinality() * count))
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
+    return data.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def _as_float(array):
+    return tf.cast(tf.convert_to_tensor(array), tf.float32)
+
+
+class FeedingGuard(checks.NonFiniteGuard):
+    """What `fit` adds to the callbacks: the guard, and the key of each epoch's order.
+
+    The key is the number of steps taken so far, so that an epoch is the same in a run that was interrupted, and two
+    calls of `fit` do what one would have done.
+    """
+
+    def __init__(self, vae):
+        super().__init__()
+        self.epoch_key = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch_key")
+        self._optimizer = lambda: vae.optimizer
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        self.epoch_key.assign(int(self._optimizer().iterations))
+
+
+def map_batches(function, x, batch_size):
+    """numpy outputs of `function` over the batches of x (arrays or a data set), one after the other."""
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
+    if is_stream(x):
+        parts = (keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in x)
+    else:
+        rows = keras.tree.flatten(x)[0].shape[0]
+        parts = (
+            keras.tree.map_structure(lambda each: _as_float(each[start : start + batch_size]), x)
+            for start in range(0, rows, batch_size)
+        )
+    return np.concatenate([function(part).numpy() for part in parts])

@@ -1,0 +1,57 @@
+"""The reparameterisation trick as a Keras layer."""
+
+import keras
+import tensorflow as tf
+
+from kvae import parts, posteriors, random, replicas
+
+
+@keras.saving.register_keras_serializable(package="kvae")
+class Sampling(parts.Part):
+    """Draws z from q(z|x) by the reparameterisation trick, so that gradients reach the encoder.
+
+    For the default posterior, z = mean + exp(log_var / 2) * noise. The layer always draws, in training and out of it.
+    By itself it counts its calls and draws new noise at each; the same seed gives the same sequence of draws.
+
+    Reference: Kingma and Welling 2014, arXiv:1312.6114, section 2.4.
+
+    Args:
+        posterior: name or `kvae.posteriors` object.
+        seed: int.
+
+    Call arguments:
+        params: encoder outputs `[B, 2 D]` (mean and log-variance on the last axis), or a list `[z_mean, z_log_var]`.
+        noise: optional standard normal `[..., B, D]`, in place of the layer's own.
+
+    Returns:
+        z: `[B, D]`, or `[..., B, D]` for a given noise.
+
+    Example:
+        >>> z = kvae.Sampling(seed=0)(tf.zeros([128, 2 * 16]))
+        >>> z.shape
+        TensorShape([128, 16])
+    """
+
+    def __init__(self, posterior="diagonal_normal", seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.posterior = posteriors.get(posterior)
+        self.seed = seed
+        self.num_calls = self.add_weight(
+            shape=(), initializer="zeros", dtype="int32", trainable=False, name="num_calls"
+        )
+
+    def call(self, params, noise=None):
+        params = join_params(params)
+        if noise is None:
+            rows, dim = tf.shape(params)[0], self.posterior.noise_size(params)
+            row = replicas.rows_before(rows) + tf.range(rows)
+            noise = random.normal(self.seed, self.num_calls.value, row, dim)
+            self.num_calls.assign_add(1)
+        return self.posterior.from_noise(params, noise)
+
+
+def join_params(outputs):
+    """Encoder outputs as one tensor `[B, P]`; a list is `[z_mean, z_log_var]`, whatever follows being left out."""
+    if isinstance(outputs, (list, tuple)):
+        outputs = tf.concat([tf.cast(each, tf.float32) for each in outputs[:2]], axis=-1)
+    return tf.cast(outputs, tf.float32)
