@@ -278,9 +278,12 @@ def _split(examples, fraction):
     at = int(np.floor(rows * (1 - fraction)))
     if at in (0, rows):
         raise ValueError(f"`validation_split={fraction}` leaves no examples on one side of {rows}.")
-    return tuple(
-        keras.tree.map_structure(operator.itemgetter(part), examples) for part in (slice(0, at), slice(at, rows))
-    )
+    return _rows(examples, slice(0, at)), _rows(examples, slice(at, rows))
+
+
+def _rows(structure, rows):
+    """Some rows of every array of a structure; None stays None."""
+    return keras.tree.map_structure(operator.itemgetter(rows), structure, none_is_leaf=False)
 
 
 def batches(arrays, batch_size, seed, keys, shuffle=True, transform=None):
@@ -354,8 +357,6 @@ def map_batches(function, x, batch_size):
         parts = (keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in x)
     else:
         rows = keras.tree.flatten(x)[0].shape[0]
-        parts = (
-            keras.tree.map_structure(lambda each: _as_float(each[start : start + batch_size]), x)
-            for start in range(0, rows, batch_size)
-        )
+        parts = (_rows(x, slice(start, start + batch_size)) for start in range(0, rows, batch_size))
+    parts = (keras.tree.map_structure(_as_float, part) for part in parts)
     return np.concatenate([function(part).numpy() for part in parts])
