@@ -24,7 +24,10 @@ if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         f"'{os.environ['KERAS_BACKEND']}'. Set KERAS_BACKEND=tensorflow before importing it."
     )
 
-import keras
+try:
+    import keras
+except ImportError as error:  # keras.json may name a backend that is not even there
+    raise ImportError(f"kvae needs Keras 3 on TensorFlow: {error}. Set KERAS_BACKEND=tensorflow.") from error
 
 if keras.config.backend() != "tensorflow":
     raise ImportError(

@@ -50,7 +50,7 @@ def is_dense(model):
     )
 
 
-def input_shapes(network):
+def known_input_shape(network):
     """Shapes of the network's inputs with the batch axis, as Keras gives them; None before it is built."""
     return network.input_shape if getattr(network, "inputs", None) else None
 
@@ -68,7 +68,10 @@ def wire(vae, input_shape):
     Raises:
         ValueError: with the width or shape that is needed.
     """
-    x_shape, *condition_shapes = input_shape if isinstance(input_shape[0], (list, tuple)) else [input_shape]
+    input_shapes = [
+        tuple(each) for each in (input_shape if isinstance(input_shape[0], (list, tuple)) else [input_shape])
+    ]
+    x_shape, *condition_shapes = input_shapes
     if len(condition_shapes) > 1:
         raise ValueError(
             f"`encoder` must have one input x, or two: x and a condition c. Received: {1 + len(condition_shapes)} inputs."
@@ -87,7 +90,7 @@ def wire(vae, input_shape):
         data_shape = (*data_shape[:-1], data_shape[-1] // 2)
     condition_shape = tuple(condition_shapes[0][1:]) if condition_shapes else None
 
-    width = _encoder_width(vae.encoder, input_shape)
+    width = _encoder_width(vae.encoder, input_shapes)
     latent_dim = _latent_dim(vae, width)
     needed = vae.posterior.params_size(latent_dim)
     if width != needed:
@@ -96,22 +99,21 @@ def wire(vae, input_shape):
             f"posterior {type(vae.posterior).__name__} needs {needed} parameters for them. Received: width {width}. "
             f"End the encoder in Dense({needed}), or give the decoder another input."
         )
-    z_shape = (None, latent_dim)
-    _check_decoder(vae, data_shape, z_shape if condition_shape is None else [z_shape, (None, *condition_shape)])
+    _check_decoder(vae, data_shape, [(None, latent_dim), *input_shapes[1:]])
     return data_shape, condition_shape, latent_dim
 
 
-def _output_shape(network, input_shape):
+def _output_shape(network, input_shapes):
+    """Shape, or structure of shapes, of what a network makes of inputs of some shapes."""
     if getattr(network, "inputs", None):
         return network.output_shape
-    structure = input_shape if isinstance(input_shape, list) else [input_shape]
-    symbols = [keras.KerasTensor(shape) for shape in structure]
+    symbols = [keras.KerasTensor(shape) for shape in input_shapes]
     outputs = network(symbols if len(symbols) > 1 else symbols[0])
     return keras.tree.map_structure(lambda each: tuple(each.shape), outputs)
 
 
-def _encoder_width(encoder, input_shape):
-    shape = _output_shape(encoder, input_shape)
+def _encoder_width(encoder, input_shapes):
+    shape = _output_shape(encoder, input_shapes)
     if isinstance(shape, dict):
         raise ValueError(
             "The encoder must output one tensor of posterior parameters, or a list [z_mean, z_log_var]. "
@@ -126,7 +128,7 @@ def _encoder_width(encoder, input_shape):
 
 
 def _latent_dim(vae, encoder_width):
-    shapes = input_shapes(vae.decoder)
+    shapes = known_input_shape(vae.decoder)
     if shapes is not None:
         shape = shapes[0] if isinstance(shapes[0], (list, tuple)) else shapes
         if len(shape) != 2 or shape[-1] is None:
@@ -141,10 +143,10 @@ def _latent_dim(vae, encoder_width):
     return sizes[encoder_width]
 
 
-def _check_decoder(vae, data_shape, input_shape):
+def _check_decoder(vae, data_shape, input_shapes):
     likelihood = vae.likelihood
     needed = (*data_shape[:-1], data_shape[-1] * likelihood.num_params)
-    shape = _output_shape(vae.decoder, input_shape)
+    shape = _output_shape(vae.decoder, input_shapes)
     if isinstance(shape, (list, dict)) or tuple(shape[1:]) != needed:
         received = shape if isinstance(shape, (list, dict)) else tuple(shape[1:])
         raise ValueError(
@@ -244,7 +246,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        if float(self.model.trackers["loss"].count) == 0.0:
+        if float(self.model.trackers["loss"].count.numpy()) == 0.0:
             raise FloatingPointError(
                 f"Every step of epoch {epoch + 1} overflowed in 16 bits and was skipped: nothing was learned. "
                 "Train with keras.config.set_dtype_policy('float32') or 'mixed_bfloat16'."

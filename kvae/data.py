@@ -163,8 +163,9 @@ def _read_arrays(path):
     if not path.is_file():
         raise FileNotFoundError(f"There is no file '{path}'.")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except Exception as error:  # numpy and zipfile raise many kinds
         raise ValueError(f"'{path}' is no readable {path.suffix} file of plain arrays: {error}") from None
 

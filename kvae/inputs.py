@@ -37,6 +37,14 @@ def cast(vae, x, name="x"):
     return x
 
 
+def target(vae, y, x):
+    """y as a float32 tensor of exactly the shape of x, so that it can never broadcast."""
+    y = cast(vae, y, "y")
+    if not y.shape[:1].is_compatible_with(x.shape[:1]):
+        raise ValueError(f"`y` must have as many rows as x. Received: {y.shape[0]} rows, and {x.shape[0]} of x.")
+    return tf.reshape(y, tf.shape(x))  # fails where the numbers of rows are known only when it runs
+
+
 def fill_missing(x):
     """(x with zero in place of NaN, bool mask of what was observed)."""
     mask = tf.logical_not(tf.math.is_nan(x))
@@ -346,7 +354,7 @@ class FeedingGuard(checks.NonFiniteGuard):
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        self.epoch_key.assign(int(self._optimizer().iterations))
+        self.epoch_key.assign(int(self._optimizer().iterations.numpy()))
 
 
 def map_batches(function, x, batch_size):

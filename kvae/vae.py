@@ -74,8 +74,8 @@ class VAE(keras.Model):
             name: keras.metrics.Mean(name=name, dtype="float64") for name in ("loss", "elbo", "reconstruction", "kl")
         }
         self.examples_seen = replicas.RowCounter()
-        if checks.input_shapes(encoder) is not None:
-            self.build(checks.input_shapes(encoder))
+        if checks.known_input_shape(encoder) is not None:
+            self.build(checks.known_input_shape(encoder))
 
     def build(self, input_shape):
         """Checks that the networks fit, and makes the variables of the parts. Called once the shape of x is known."""
@@ -155,7 +155,7 @@ class VAE(keras.Model):
         """
         x, condition = inputs.split_condition(self, x)
         x, mask = inputs.fill_missing(x) if self.missing else (x, None)
-        target, target_mask = (x, mask) if y is None else inputs.fill_missing(inputs.cast(self, y, "y"))
+        target, target_mask = (x, mask) if y is None else inputs.fill_missing(inputs.target(self, y, x))
         target_mask = target_mask if self.missing else None
         noise = noise or random.Noise(self.seed, random.EVALUATION, tf.range(tf.shape(x)[0]))
 
@@ -199,11 +199,16 @@ class VAE(keras.Model):
         if jit_compile == "auto" and not kwargs.get("run_eagerly") and not tf.config.list_physical_devices("GPU"):
             jit_compile = checks.is_dense(self)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        self._build_optimizer()
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
+
+    def _build_optimizer(self):
+        # In the first step it would cost a second trace; and a model saved before that could not be loaded compiled.
+        if self.built and self.compiled and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self):
@@ -216,7 +221,9 @@ class VAE(keras.Model):
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
-        return super().fit(**inputs.fit_arguments(self, args, kwargs))
+        arguments = inputs.fit_arguments(self, args, kwargs)
+        self._build_optimizer()
+        return super().fit(**arguments)
 
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args, **kwargs):
@@ -292,6 +299,8 @@ class VAE(keras.Model):
         num_samples = objectives.check_num_samples(num_samples)
         seed = self.seed if seed is None else checks.check_seed(seed)
         z = self.prior.from_noise(random.normal(seed, tf.range(num_samples), 0, self.prior.noise_size), self)
+        if condition is None and self.condition_shape is not None:
+            raise ValueError(f"A conditional VAE needs a `condition` to sample, of shape {self.condition_shape}.")
         z, condition = inputs.checked_z(self, z if condition is None else (z, condition))
         params = self.decoder.predict(z if condition is None else [z, condition], batch_size=batch_size, verbose=0)
         likelihood = self.likelihood.distribution(params)

@@ -1,0 +1,219 @@
+"""Bad input: each mistake has an error that says what, expected, received and how to mend it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from building import digits, make_vae, networks
+
+import kvae
+
+X, X_TEST = digits()
+X = X[:100]
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return make_vae()
+
+
+WRONG_DATA = {
+    "a single example": (X[0], r"`x` must have shape \[batch, 8, 8, 1\].*single example: pass x\[None\]"),
+    "no channel axis": (X[..., 0], r"channel axis is missing: pass x\[\.\.\., None\]"),
+    "flat": (X.reshape(-1, 64), r"pass x\.reshape\(-1, 8, 8, 1\)"),
+    "wrong rank": (X[..., None, None], r"must have shape \[batch, 8, 8, 1\]"),
+    "wrong features": (np.zeros((5, 9, 8, 1)), r"must have shape \[batch, 8, 8, 1\]. Received: \[5, 9, 8, 1\]"),
+    "integer images": ((X * 255).astype("uint8"), r"must lie in \[0, 1\].*dtype uint8.*/ 255"),
+    "unscaled images": (X * 255, r"must lie in \[0, 1\].*values from 0 to 255"),
+    "outside": (X - 0.5, r"must lie in \[0, 1\]"),
+    "NaN": (
+        np.where(np.arange(8)[:, None, None] == 3, np.nan, X),
+        r"800 NaN or infinite values, the first at x\[0, 3, 0, 0\]",
+    ),
+    "infinity": (np.where(np.arange(8)[:, None, None] == 3, np.inf, X), "must be finite"),
+    "empty": (X[:0], "`x` is empty"),
+    "text": (np.full((3, 8, 8, 1), "a"), "must hold numbers"),
+    "a pair": ((X, np.zeros((100, 10))), "is for conditional models"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_DATA)
+def test_wrong_data(vae, what):
+    x, message = WRONG_DATA[what]
+    before = [np.array(each) for each in vae.weights]
+    for method in (vae.fit, vae.evaluate, vae.predict, vae.encode, vae.transform, vae.reconstruct):
+        with pytest.raises(ValueError, match=message):
+            method(x)
+    with pytest.raises(ValueError, match=message):
+        kvae.evaluation.log_likelihood(vae, x, num_samples=2)
+    held_out = (
+        message.replace("`x`", "`validation_data`")
+        .replace(r"x\[", r"validation_data\[")
+        .replace(r"x\.r", r"validation_data\.r")
+    )
+    with pytest.raises(ValueError, match=held_out):
+        vae.fit(X, validation_data=(x,), verbose=0)
+    for old, new in zip(before, vae.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("what", ["wrong rank", "wrong features", "unscaled images", "NaN"])
+def test_wrong_data_in_a_data_set(vae, what):
+    x, message = WRONG_DATA[what]
+    data = tf.data.Dataset.from_tensor_slices(x).batch(10)
+    for method in (vae.fit, vae.evaluate, vae.predict, vae.transform):
+        with pytest.raises(
+            ValueError, match="In the first batch of the data set: .*" + message.replace("800", "[0-9]+")
+        ):
+            method(data)
+    with pytest.raises(ValueError, match=message.replace("800", "[0-9]+")):
+        vae.fit(X, validation_data=data, verbose=0)
+
+
+def test_empty_data_set(vae):
+    with pytest.raises(ValueError, match="yields no batch"):
+        vae.fit(tf.data.Dataset.from_tensor_slices(X[:0]).batch(4))
+
+
+def test_wrong_batches_of_a_generator_stop_at_the_first(vae):
+    with pytest.raises(ValueError, match=r"`x` must have shape \[batch, 8, 8, 1\]"):
+        vae.fit(((np.zeros((4, 8, 8)),) for _ in range(3)), verbose=0)
+    with pytest.raises(ValueError, match=r"`x` must have shape \[batch, 8, 8, 1\]"):
+        vae.train_on_batch(np.zeros((4, 8, 8)))
+
+
+def test_single_row_never_broadcasts(vae):
+    with pytest.raises(ValueError, match="`y` must have as many rows as x. Received: 1 rows, and 100 of x"):
+        vae.fit(X, X[:1])
+    with pytest.raises(ValueError, match=r"`y` must be a target.*\[100, 8, 8, 1\]"):
+        vae.fit(X, X[0])
+    with pytest.raises(ValueError, match="`y` must have as many rows as x"):
+        vae.terms(X, X[:1])
+
+
+def test_labels_are_no_targets(vae):
+    for y in (np.arange(100), np.eye(100, 10)):
+        with pytest.raises(
+            ValueError, match=r"`y` must be a target for the reconstruction.*leave labels out.*\(x, c\)"
+        ):
+            vae.fit(X, y)
+        with pytest.raises(ValueError, match="leave labels out"):
+            vae.evaluate(X, y)
+        with pytest.raises(ValueError, match="leave labels out"):
+            vae.fit(tf.data.Dataset.from_tensor_slices((X, y)).batch(10))
+        with pytest.raises(ValueError, match="leave labels out"):
+            vae.fit(X, validation_data=(X, y))
+    with pytest.raises(ValueError, match="class_weight"):
+        vae.fit(X, class_weight={0: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ones(99), "as many rows as x"),
+        (np.ones((100, 1)), "one value per example"),
+        (-np.ones(100), "zero or larger"),
+        (np.zeros(100), "larger than zero somewhere"),
+        (np.full(100, np.nan), "must be finite"),
+    ],
+)
+def test_wrong_weights(vae, weight, message):
+    with pytest.raises(ValueError, match=message):
+        vae.fit(X, sample_weight=weight)
+
+
+@pytest.mark.parametrize("split", [1.0, -0.1, 0.999])
+def test_wrong_validation_split(vae, split):
+    with pytest.raises(ValueError, match="validation_split"):
+        vae.fit(X, validation_split=split)
+    with pytest.raises(ValueError, match="`validation_split` needs arrays"):
+        vae.fit(tf.data.Dataset.from_tensors(X), validation_split=0.5)
+
+
+def test_wrong_batch_sizes(vae):
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+        vae.fit(X, batch_size=-1)
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+        vae.transform(X, batch_size=0)
+
+
+def test_losses_belong_to_the_objective():
+    for name in ("loss", "metrics", "weighted_metrics", "loss_weights"):
+        with pytest.raises(ValueError, match=rf"compile\({name}=...\).*objective='elbo'"):
+            make_vae(compile_arguments={name: ["mse"]})
+
+
+def test_wrong_latents(vae):
+    with pytest.raises(ValueError, match=r"`z` must have shape \[\.\.\., 3\]. Received: \[4, 2\]"):
+        vae.decode(np.zeros((4, 2)))
+
+
+def test_wrong_seeds_and_counts(vae):
+    for seed in (1.5, "a", 2**40, True):
+        with pytest.raises(ValueError, match="`seed` must be an int of at most 32 bits"):
+            make_vae(seed=seed)
+    with pytest.raises(ValueError, match="num_samples"):
+        vae.sample(0)
+    with pytest.raises(ValueError, match="num_samples"):
+        kvae.evaluation.log_likelihood(vae, X, num_samples=0)
+    with pytest.raises(ValueError, match=r"`missing` must be one of None, 'fill', 'fill\+mask'"):
+        make_vae(missing="drop")
+
+
+# Networks that do not fit
+
+
+def test_not_a_network():
+    encoder, decoder = networks()
+    with pytest.raises(TypeError, match=r"`encoder` must be a keras.Model"):
+        kvae.VAE(lambda x: x, decoder)
+    with pytest.raises(TypeError, match=r"`decoder` must be a keras.Model"):
+        kvae.VAE(encoder, keras.layers.Dense(3))
+
+
+def test_encoder_of_the_wrong_width():
+    with pytest.raises(ValueError, match=r"must be 6 wide: the decoder takes 3.*Received: width 5.*Dense\(6\)"):
+        kvae.VAE(networks(params_size=5)[0], networks()[1])
+
+
+def test_encoder_with_an_image_for_output():
+    with pytest.raises(ValueError, match=r"\[batch, parameters\].*Flatten"):
+        kvae.VAE(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(6, 3)]), networks()[1])
+
+
+def test_decoder_of_the_wrong_width():
+    with pytest.raises(ValueError, match=r"must be \(8, 8, 1\) per example.*Received: \(8, 8, 2\).*must be 1 wide"):
+        kvae.VAE(networks()[0], networks(num_params=2)[1])
+    with pytest.raises(ValueError, match=r"must be \(8, 8, 1\) per example.*Received: \(9, 8, 1\)"):
+        kvae.VAE(networks()[0], networks(data_shape=(9, 8, 1))[1])
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        [keras.layers.Dense(64, activation="sigmoid"), keras.layers.Reshape((8, 8, 1))],
+        [keras.layers.Dense(64), keras.layers.Activation("sigmoid"), keras.layers.Reshape((8, 8, 1))],
+    ],
+)
+def test_decoder_that_ends_in_a_sigmoid(ending):
+    encoder, _ = networks()
+    decoder = keras.Sequential([keras.Input((3,)), *ending])
+    with pytest.raises(ValueError, match="ends in a sigmoid.*takes logits") as error:
+        kvae.VAE(encoder, decoder, likelihood="bernoulli")
+    kvae.VAE(encoder, decoder, likelihood="normal")  # where a mean between 0 and 1 is meant
+    exec(str(error.value).splitlines()[-1].strip(), {"decoder": decoder, "keras": keras})
+    kvae.VAE(encoder, decoder, likelihood="bernoulli")
+
+
+def test_decoder_that_ends_in_a_sigmoid_operation():
+    z = keras.Input((3,))
+    logits = keras.layers.Reshape((8, 8, 1))(keras.layers.Dense(64)(z))
+    with pytest.raises(ValueError, match="without its last operation"):
+        kvae.VAE(networks()[0], keras.Model(z, keras.ops.sigmoid(logits)))
+
+
+def test_unknown_parts():
+    with pytest.raises(ValueError, match="Unknown likelihood 'gaussian'.*Known names: bernoulli, normal"):
+        kvae.VAE(*networks(), likelihood="gaussian")
+    with pytest.raises(ValueError, match="Did you mean 'standard_normal'"):
+        kvae.VAE(*networks(), prior="normal_standard")

@@ -1,0 +1,108 @@
+"""What holds for every part: names, configuration and completeness, found by introspection."""
+
+import inspect
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import kvae
+from kvae import likelihoods, objectives, parts, posteriors, priors
+
+KINDS = {
+    "likelihood": (likelihoods, likelihoods.Likelihood),
+    "posterior": (posteriors, posteriors.Posterior),
+    "prior": (priors, priors.Prior),
+    "objective": (objectives, objectives.Objective),
+}
+
+
+def concrete_classes():
+    for module, base in KINDS.values():
+        for name, each in inspect.getmembers(module, inspect.isclass):
+            if issubclass(each, base) and each is not base and not name.startswith("_"):
+                yield module, each
+    yield kvae.sampling, kvae.Sampling
+
+
+# One instance of every class that is not made of its defaults. A class without a row here fails the test below.
+INSTANCES = {
+    "Bernoulli": lambda: likelihoods.Bernoulli(),
+    "Normal": lambda: likelihoods.Normal(scale=0.7),
+    "DiagonalNormal": lambda: posteriors.DiagonalNormal(),
+    "StandardNormal": lambda: priors.StandardNormal(),
+    "ELBO": lambda: objectives.ELBO(beta=3.5, num_samples=2),
+    "IWAE": lambda: objectives.IWAE(num_samples=5),
+    "Sampling": lambda: kvae.Sampling("diagonal_normal", seed=4),
+}
+
+
+def test_every_class_has_an_instance():
+    assert {each.__name__ for _, each in concrete_classes()} == set(INSTANCES)
+
+
+@pytest.mark.parametrize("name", INSTANCES)
+def test_config_round_trip(name):
+    part = INSTANCES[name]()
+    stored = json.loads(json.dumps(keras.saving.serialize_keras_object(part)))
+    assert stored["registered_name"] == f"kvae>{name}"
+    again = keras.saving.deserialize_keras_object(stored)
+    assert type(again) is type(part)
+    assert again.get_config() == part.get_config()
+    arguments = set(inspect.signature(type(part).__init__).parameters) - {"self", "args", "kwargs"}
+    assert arguments <= set(part.get_config())
+
+
+def test_config_holds_the_live_beta():
+    objective = objectives.ELBO(beta=4.0)
+    objective.beta.assign(0.25)
+    assert objective.get_config()["beta"] == 0.25
+
+
+@pytest.mark.parametrize(("what", "module"), [(what, module) for what, (module, _) in KINDS.items()])
+def test_every_class_has_a_name(what, module):
+    for home, each in concrete_classes():
+        if home is module:
+            assert type(module.get(parts.snake_case(each.__name__))) is each
+            assert type(module.get(each)) is each
+            instance = each()
+            assert module.get(instance) is instance
+
+
+@pytest.mark.parametrize(
+    ("module", "wrong", "nearest"),
+    [(likelihoods, "bernouli", "bernoulli"), (posteriors, "diagonal", "diagonal_normal"), (objectives, "ELBO", "elbo")],
+)
+def test_unknown_name_says_the_nearest(module, wrong, nearest):
+    with pytest.raises(ValueError, match=f"Did you mean '{nearest}'.*Known names: ") as error:
+        module.get(wrong)
+    assert wrong in str(error.value)
+
+
+def test_neither_name_nor_part():
+    with pytest.raises(TypeError, match=r"must be a name or a kvae Prior. Received: 3"):
+        priors.get(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("DiagonalNormal", "diagonal_normal"), ("ELBO", "elbo"), ("BetaTC", "beta_tc"), ("VampPrior", "vamp_prior")],
+)
+def test_snake_case(name, expected):
+    assert parts.snake_case(name) == expected
+
+
+def test_parts_stay_in_float32_under_mixed_precision(dtype_policy):
+    dtype_policy("mixed_float16")
+    for make in INSTANCES.values():
+        assert make().compute_dtype == "float32"
+
+
+def test_standalone_head_gives_the_mean():
+    logits = np.linspace(-3, 3, 8, dtype="float32").reshape(2, 4)
+    np.testing.assert_allclose(likelihoods.Bernoulli()(logits), 1 / (1 + np.exp(-logits)), atol=1e-6)
+    np.testing.assert_allclose(posteriors.DiagonalNormal()(logits), logits[:, :2])
+    inputs = keras.Input((8,))
+    outputs = likelihoods.Bernoulli()(keras.layers.Dense(4)(inputs))
+    assert keras.Model(inputs, outputs).output_shape == (None, 4)
