@@ -1,0 +1,472 @@
+"""The `kvae` command. It stands outside the package, so that `kvae --help` answers without importing TensorFlow."""
+
+import contextlib
+import csv
+import json
+import os
+import pathlib
+import platform
+import shutil
+import sys
+import time
+import tomllib
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Variational autoencoders: train, evaluate, look, sample, and ship the decoder.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main():
+    """Runs the command; whatever goes wrong ends in one line and exit code 1, wrong usage in exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        _fail("Interrupted.", 130)
+    except Exception as error:
+        if os.environ.get("KVAE_DEBUG"):
+            raise
+        _fail(str(error) or type(error).__name__, 1)
+
+
+def _fail(message, code):
+    print(f"kvae: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _import_kvae():
+    """Imports the package with the notes that TensorFlow's libraries write below Python left out."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    original = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import kvae
+    finally:
+        os.dup2(original, 2)
+        os.close(original)
+    return kvae
+
+
+# Arguments that several commands share
+
+
+def _read_config(context: typer.Context, path: pathlib.Path | None):
+    if path is not None:
+        try:
+            config = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise typer.BadParameter(f"cannot read '{path}': {error}") from None
+        known = {parameter.name for parameter in context.command.params} - {"config"}
+        if unknown := sorted(set(config) - known):
+            raise typer.BadParameter(
+                f"unknown settings in '{path}': {', '.join(unknown)}. Known: {', '.join(sorted(known))}"
+            )
+        context.default_map = config
+    return path
+
+
+Config = Annotated[
+    pathlib.Path | None,
+    typer.Option(
+        callback=_read_config, is_eager=True, help="TOML file of these options; the command line goes before it."
+    ),
+]
+Model = Annotated[str, typer.Argument(help="A run directory, a .keras file, or the name of a shipped model.")]
+Seed = Annotated[int, typer.Option(help="Fixes everything random.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Samples = Annotated[int, typer.Option(min=1, help="Importance samples for each test example.")]
+Examples = Annotated[int, typer.Option(min=1, help="How many test examples the importance-weighted likelihood takes.")]
+
+
+def _check_free(path, overwrite):
+    if path.exists() and not overwrite:
+        raise typer.BadParameter(f"'{path}' is there already. Choose another name, or add --overwrite.")
+
+
+def _usage(function, *arguments):
+    """`function(*arguments)`, whose complaints are about what was typed."""
+    try:
+        return function(*arguments)
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str | None,
+        typer.Argument(help="digits, mnist, fashion_mnist, or the path of .npz, .npy, .csv or a folder of images."),
+    ] = None,
+    out: Annotated[pathlib.Path | None, typer.Option(help="Directory of the run; runs/DATA by default.")] = None,
+    network: Annotated[str, typer.Option(help="dense or conv.")] = "dense",
+    latent_dim: Annotated[int, typer.Option(min=1, help="Latent dimensions.")] = 16,
+    likelihood: Annotated[
+        str,
+        typer.Option(
+            help="p(x|z); auto is bernoulli for grey images, drawn anew in each epoch, and normal for the rest."
+        ),
+    ] = "auto",
+    posterior: Annotated[str, typer.Option(help="q(z|x).")] = "diagonal_normal",
+    prior: Annotated[str, typer.Option(help="p(z).")] = "standard_normal",
+    objective: Annotated[str, typer.Option(help="elbo or iwae.")] = "elbo",
+    beta: Annotated[float, typer.Option(min=0, help="Weight of the KL in the objective elbo.")] = 1.0,
+    warmup: Annotated[int, typer.Option(min=0, help="Epochs over which beta rises from 0.")] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="At most; by default what makes 20,000 steps, 20 to 400.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam; falls to zero along a cosine.")] = 1e-3,
+    samples: Samples = 1000,
+    examples: Examples = 1000,
+    seed: Seed = 0,
+    config: Config = None,
+    overwrite: Overwrite = False,
+):
+    """Train a VAE; evaluate it, draw its pictures and export its decoder, verified.
+
+    A tenth of the training data is held out to keep the best epoch. Ctrl-C ends the training early with the best model
+    so far, which is then evaluated and exported all the same; a second Ctrl-C ends at once.
+    """
+    settings = {name: value for name, value in locals().items() if name not in ("out", "config", "overwrite")}
+    if data is None:
+        raise typer.BadParameter("name the data, for instance: kvae train digits")
+    out = out or pathlib.Path("runs") / pathlib.Path(data).stem
+    _check_free(out, overwrite)
+    if network not in ("dense", "conv"):
+        raise typer.BadParameter(f"--network must be dense or conv, not '{network}'.")
+    if not learning_rate > 0:
+        raise typer.BadParameter("--learning-rate must be larger than zero.")
+
+    start = time.perf_counter()
+    kvae = _import_kvae()
+    import keras
+
+    loaded = _usage(kvae.data.load, data)
+    keras.utils.set_random_seed(seed)
+    vae = _usage(_build, kvae, loaded.x_train.shape[1:], settings)
+    binarized = isinstance(vae.likelihood, kvae.likelihoods.Bernoulli)
+    if binarized:
+        _usage(kvae.data.binarize, loaded.x_train[:1])
+    rows = len(loaded.x_train) - max(1, len(loaded.x_train) // 10)
+    x, x_held_out, x_test = loaded.x_train[:rows], loaded.x_train[rows:], loaded.x_test
+    steps = -(-rows // batch_size)
+    epochs = epochs or min(400, max(20, 20_000 // steps))
+    if binarized:
+        x_held_out, x_test = (kvae.data.binarize(each, seed=777) for each in (x_held_out, x_test))
+        x = kvae.data.dynamic_binarization(x, batch_size=batch_size, seed=seed)
+    vae.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)))
+
+    # Everything is made in a directory aside, so that a run that fails leaves the one that was there as it was.
+    aside = out.with_name(out.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    print(f"{data}: {rows:,} examples for training, {len(x_held_out):,} held out, {len(x_test):,} for test")
+    print(f"{vae.count_params():,} parameters, at most {epochs} epochs of {steps} steps")
+    try:
+        history, seconds = _fit(kvae, vae, x, x_held_out, aside / "model.keras", settings | {"epochs": epochs}, start)
+        vae = keras.models.load_model(aside / "model.keras")
+        report = {"training": {"seconds": round(seconds, 1), "epochs": len(history["loss"])}}
+        report["test"] = _evaluate(kvae, vae, x_test, samples, examples, seed)
+        _write_history(history, aside / "history.csv")
+        list(_draw(kvae, vae, x_test, loaded.y_test, aside, history))
+        report["decoder"] = _export(kvae, vae, aside / "export")
+        report["versions"] = _versions()
+        (aside / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
+        (aside / "config.toml").write_text(_toml(settings | {"epochs": epochs}))
+        if out.exists():
+            shutil.rmtree(out)
+        aside.rename(out)
+    except BaseException:
+        if not (aside / "model.keras").exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            print(f"kvae: the best model so far is {aside / 'model.keras'}", file=sys.stderr)
+        raise
+    _print_report(report)
+    print(f"wrote {out}/")
+    for path in sorted(out.rglob("*")):
+        if path.is_file() and "variables" not in path.parts and path.parent.name != "saved_model":
+            print(f"  {path.relative_to(out)}")
+    print("  export/saved_model/")
+
+
+def _build(kvae, data_shape, settings):
+    """The VAE of a run."""
+    likelihood, beta = settings["likelihood"], settings["beta"]
+    if likelihood == "auto":
+        likelihood = "bernoulli" if len(data_shape) == 3 and data_shape[-1] == 1 else "normal"
+    if beta != 1.0 and settings["objective"] != "elbo":
+        raise ValueError(f"--beta belongs to --objective elbo, not {settings['objective']}.")
+    objective = kvae.objectives.ELBO(beta=beta) if settings["objective"] == "elbo" else settings["objective"]
+    if settings["warmup"] and not hasattr(objective, "beta"):
+        raise ValueError(f"--warmup belongs to --objective elbo, not {settings['objective']}.")
+    likelihood, posterior = kvae.likelihoods.get(likelihood), kvae.posteriors.get(settings["posterior"])
+    latent_dim, network = settings["latent_dim"], settings["network"]
+    encoder = getattr(kvae.networks, f"{network}_encoder")(
+        data_shape, latent_dim, params_size=posterior.params_size(latent_dim)
+    )
+    decoder = getattr(kvae.networks, f"{network}_decoder")(latent_dim, data_shape, num_params=likelihood.num_params)
+    return kvae.VAE(encoder, decoder, likelihood, posterior, settings["prior"], objective, seed=settings["seed"])
+
+
+def _fit(kvae, vae, x, x_held_out, path, settings, start):
+    """(history, seconds of training); the best model is at `path`, also when Ctrl-C ended the training."""
+    import keras
+
+    epochs = settings["epochs"]
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(path, monitor="val_elbo", mode="max", save_best_only=True),
+        keras.callbacks.EarlyStopping(
+            "val_elbo", mode="max", patience=max(10, epochs // 10), start_from_epoch=settings["warmup"]
+        ),
+    ]
+    if settings["warmup"]:
+        callbacks.append(kvae.callbacks.BetaWarmup(settings["warmup"]))
+    history = keras.callbacks.History()
+    with _progress(keras, epochs, start) as progress:
+        began = time.perf_counter()
+        try:
+            vae.fit(
+                x,
+                epochs=epochs,
+                batch_size=None if hasattr(x, "element_spec") else settings["batch_size"],
+                validation_data=(x_held_out,),
+                validation_batch_size=None,
+                callbacks=[*callbacks, history, progress],
+                verbose=0,
+            )
+        except KeyboardInterrupt:
+            if not path.exists():
+                raise
+            print("\nStopped. Finishing with the best model so far; Ctrl-C again ends at once.")
+        return history.history, time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def _progress(keras, epochs, start):
+    """A Keras callback that shows one bar for the whole training; without a terminal, ten lines."""
+    from rich import progress
+
+    columns = (
+        progress.TextColumn("training"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[note]}"),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, disable=not sys.stdout.isatty()) as bar:
+        task = bar.add_task("", total=epochs, note="compiling")
+
+        class Progress(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                if start is not None and not hasattr(self, "said"):
+                    self.said = True
+                    bar.console.print(f"first step after {time.perf_counter() - start:.1f} s")
+
+            def on_epoch_end(self, epoch, logs=None):
+                note = f"ELBO {logs['elbo']:.2f}, held out {logs['val_elbo']:.2f}"
+                bar.update(task, advance=1, note=note)
+                if bar.disable and (epoch + 1) % max(1, epochs // 10) == 0:
+                    print(f"epoch {epoch + 1}/{epochs}: {note}", flush=True)
+
+        yield Progress()
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[str | None, typer.Option(help="As for train; by default what the model was trained on.")] = None,
+    samples: Samples = 1000,
+    examples: Examples = 1000,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+):
+    """Print the ELBO and the importance-weighted likelihood of a model on test data, in nats."""
+    kvae, vae, loaded = _load(model, data)
+    report = _evaluate(kvae, vae, _test_data(kvae, vae, loaded), samples, examples, seed)
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        _print_report({"test": report})
+
+
+@app.command()
+def sample(
+    model: Model,
+    out: Annotated[pathlib.Path, typer.Option(help="A .png for a picture, or a .npy for the array.")] = pathlib.Path(
+        "samples.png"
+    ),
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many.")] = 64,
+    draw: Annotated[bool, typer.Option("--draw", help="Draw x ~ p(x|z) rather than giving its mean.")] = False,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+):
+    """Draw samples from a model, as a picture or an array."""
+    if out.suffix not in (".png", ".npy"):
+        raise typer.BadParameter(f"--out must end in .png or .npy, not '{out}'.")
+    _check_free(out, overwrite)
+    kvae, vae, _ = _load(model, "")
+    import numpy as np
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".npy":
+        np.save(out, vae.sample(number, mean=not draw, seed=seed))
+    else:
+        kvae.plots.grid(vae.sample(number, mean=not draw, seed=seed)).savefig(out)
+    print(f"wrote {out}")
+
+
+@app.command()
+def plot(
+    model: Model,
+    out: Annotated[
+        pathlib.Path | None, typer.Option(help="Directory of the pictures; by default the model's own.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="As for train; by default what the model was trained on.")] = None,
+):
+    """Draw the pictures of a model anew: reconstructions, samples, traversals, latent space, curves."""
+    kvae, vae, loaded = _load(model, data)
+    home = pathlib.Path(model) if pathlib.Path(model).is_dir() else pathlib.Path(model).parent
+    out = out or home
+    out.mkdir(parents=True, exist_ok=True)
+    history = home / "history.csv"
+    x_test = _test_data(kvae, vae, loaded)
+    for path in _draw(kvae, vae, x_test, loaded.y_test, out, history if history.is_file() else None):
+        print(f"wrote {path}")
+
+
+@app.command()
+def export(
+    model: Model,
+    out: Annotated[pathlib.Path, typer.Argument(help="A name that ends in .tflite, or a folder for a SavedModel.")],
+    overwrite: Overwrite = False,
+):
+    """Export a decoder as TFLite (by the name's ending) or SavedModel, run it and compare it with the model."""
+    _check_free(out, overwrite)
+    if out.suffix not in (".tflite", ""):
+        raise typer.BadParameter(f"OUT must end in .tflite, or be the name of a folder. Received: '{out}'.")
+    kvae, vae, _ = _load(model, "")
+    export_to = kvae.export.tflite if out.suffix else kvae.export.saved_model
+    print(export_to(vae, out, overwrite=overwrite))
+
+
+# What the commands are made of
+
+
+def _load(model, data):
+    """(kvae, the model, its data); `data` None means what the run was trained on, and "" that none is needed."""
+    kvae = _import_kvae()
+    vae = _usage(kvae.pretrained.load, model)
+    if data is None:
+        homes = [pathlib.Path(model), pathlib.Path(model).parent, kvae.pretrained.HOME / model]
+        configs = [home / "config.toml" for home in homes if (home / "config.toml").is_file()]
+        if not configs:
+            raise typer.BadParameter(f"there is no config.toml beside '{model}' that names its data: add --data.")
+        data = tomllib.loads(configs[0].read_text(encoding="utf-8"))["data"]
+    return kvae, vae, _usage(kvae.data.load, data) if data else None
+
+
+def _test_data(kvae, vae, loaded):
+    if isinstance(vae.likelihood, kvae.likelihoods.Bernoulli):
+        return kvae.data.binarize(loaded.x_test, seed=777)
+    return loaded.x_test
+
+
+def _evaluate(kvae, vae, x_test, samples, examples, seed):
+    report = vae.evaluate(x_test, batch_size=256, return_dict=True, verbose=0)
+    values = kvae.evaluation.log_likelihood(vae, x_test[:examples], num_samples=samples, seed=seed)
+    likelihood = kvae.evaluation.estimate(values)
+    return {
+        **{name: round(report[name], 4) for name in ("elbo", "reconstruction", "kl")},
+        "num_examples": len(x_test),
+        "negative_log_likelihood": round(-likelihood.mean, 4),
+        "standard_error": round(likelihood.standard_error, 4),
+        "importance_samples": samples,
+        "likelihood_examples": likelihood.num_examples,
+    }
+
+
+def _write_history(history, path):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *history])
+        writer.writerows([epoch, *row] for epoch, row in enumerate(zip(*history.values(), strict=True), start=1))
+
+
+def _draw(kvae, vae, x_test, y_test, out, history):
+    plots = kvae.plots
+    figures = {
+        "reconstructions": plots.reconstructions(vae, x_test),
+        "samples": plots.samples(vae, seed=0),
+        "interpolations": plots.interpolations(vae, x_test[:6], x_test[6:12]),
+        "traversals": plots.traversals(vae, x_test[:1000]),
+    }
+    if vae.latent_dim >= 2:
+        figures["latent"] = plots.latent_scatter(vae, x_test[:5000], None if y_test is None else y_test[:5000])
+    if vae.latent_dim == 2:
+        figures["manifold"] = plots.manifold(vae)
+    if history is not None:
+        figures["curves"] = plots.curves(history)
+    for name, figure in figures.items():
+        figure.savefig(out / f"{name}.png", dpi=120)
+        yield out / f"{name}.png"
+
+
+def _export(kvae, vae, out):
+    kvae.export.saved_model(vae, out / "saved_model")
+    report = kvae.export.tflite(vae, out / "decoder.tflite")
+    return {
+        "file": "export/decoder.tflite",
+        "bytes": report.num_bytes,
+        "max_error": report.max_error,
+        "latency_ms": round(report.latency_ms, 4),
+    }
+
+
+def _print_report(report):
+    rows = []
+    if "training" in report:
+        rows.append(("training", f"{report['training']['seconds']:.0f} s, {report['training']['epochs']} epochs"))
+    test = report["test"]
+    rows += [
+        ("ELBO", f"{test['elbo']:.2f} nats, {test['num_examples']:,} test examples"),
+        ("reconstruction", f"{test['reconstruction']:.2f} nats"),
+        ("KL", f"{test['kl']:.2f} nats"),
+        (
+            "-log p(x)",
+            f"{test['negative_log_likelihood']:.2f} +- {test['standard_error']:.2f} nats, {test['importance_samples']:,} "
+            f"importance samples, {test['likelihood_examples']:,} test examples",
+        ),
+    ]
+    if "decoder" in report:
+        decoder = report["decoder"]
+        rows += [
+            ("decoder", f"{decoder['file']}, {decoder['bytes'] / 1000:,.0f} kB"),
+            ("parity error", f"{decoder['max_error']:.1e} against Keras"),
+            ("latency", f"{decoder['latency_ms']:.3f} ms an image, one thread"),
+        ]
+    for name, value in rows:
+        print(f"{name:>16}  {value}")
+
+
+def _versions():
+    packages = ("kvae", "tensorflow", "keras", "tensorflow-probability", "numpy", "ai-edge-litert")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+
+
+def _toml(settings):
+    # A JSON string, number or boolean is one of TOML too; TOML has no null, so what is unset is left out.
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items() if value is not None)
+
+
+if __name__ == "__main__":
+    main()

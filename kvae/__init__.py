@@ -13,9 +13,13 @@ Networks make tensors. Heads turn tensors into `tfp` distributions. An objective
     callbacks      BetaWarmup
     evaluation     likelihoods with standard errors
     data           data sets, files and binarisation
+    plots          pictures
+    export         the decoder as SavedModel and TFLite, verified
+    pretrained     trained models by name or path
     random         the one source of noise
 """
 
+import importlib
 import os
 
 if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
@@ -35,7 +39,7 @@ if keras.config.backend() != "tensorflow":
         "Set KERAS_BACKEND=tensorflow before importing it."
     )
 
-from kvae import callbacks, data, evaluation, likelihoods, networks, objectives, posteriors, priors, random
+from kvae import callbacks, data, evaluation, likelihoods, networks, objectives, posteriors, pretrained, priors, random
 from kvae.sampling import Sampling
 from kvae.vae import VAE
 
@@ -47,10 +51,19 @@ __all__ = [
     "callbacks",
     "data",
     "evaluation",
+    "export",
     "likelihoods",
     "networks",
     "objectives",
+    "plots",
     "posteriors",
+    "pretrained",
     "priors",
     "random",
 ]
+
+
+def __getattr__(name):
+    if name in ("export", "plots"):  # they bring matplotlib and the interpreter of TFLite, which training does not need
+        return importlib.import_module(f"kvae.{name}")
+    raise AttributeError(f"module 'kvae' has no attribute '{name}'")

@@ -1,5 +1,6 @@
 """Data by name or from files, in float32, and binarisation."""
 
+import csv
 import os
 import pathlib
 from typing import NamedTuple
@@ -34,8 +35,9 @@ def load(source):
 
     Args:
         source: "digits" (1,797 images of 8x8, part of scikit-learn), "mnist" or "fashion_mnist" (28x28; a file
-            `mnist.npz` in `$KVAE_DATA_HOME`, else downloaded by `keras.datasets`), or the path of an `.npz` file (arrays
-            `x_train`, `x_test`, optionally `y_train`, `y_test`; or one array `x`) or an `.npy` file.
+            `mnist.npz` in `$KVAE_DATA_HOME`, else downloaded by `keras.datasets`); or the path of an `.npz` file (arrays
+            `x_train`, `x_test`, optionally `y_train`, `y_test`; or one array `x`), of an `.npy` file, of a `.csv` file of
+            numbers (with or without a line of names), or of a folder of PNG or JPEG images of one size.
 
     Returns:
         `Data`. Images of dtype uint8 are divided by 255 and get a channel axis. Where a file has no test rows, a tenth
@@ -56,11 +58,16 @@ def load(source):
     if source in NAMES:
         return _named(source)
     path = pathlib.Path(source)
-    if path.suffix not in (".npz", ".npy"):
+    if path.is_dir():
+        return _from_arrays({"x": _read_images(path)}, path)
+    if path.suffix not in _READERS:
         raise ValueError(
-            f"Unknown data set '{source}'. Known names: {', '.join(NAMES)}; or the path of an .npz or .npy file."
+            f"Unknown data set '{source}'. Known names: {', '.join(NAMES)}; or the path of an {', '.join(_READERS)} file or "
+            "of a folder of images."
         )
-    return _from_arrays(_read_arrays(path), path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file '{path}'.")
+    return _from_arrays(_READERS[path.suffix](path), path)
 
 
 def digits():
@@ -160,14 +167,55 @@ def _named(name):
 
 
 def _read_arrays(path):
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file '{path}'.")
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except Exception as error:  # numpy and zipfile raise many kinds
         raise ValueError(f"'{path}' is no readable {path.suffix} file of plain arrays: {error}") from None
+
+
+def _read_table(path):
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"'{path}' is no readable .csv file: {error}") from None
+    names, table = [], []
+    for number, row in enumerate(rows):
+        try:
+            table.append([float(cell) if cell.strip() else np.nan for cell in row])
+        except ValueError as error:
+            if number > 0:
+                raise ValueError(f"'{path}' must hold numbers. Received in row {number + 1}: {error}") from None
+            names = row
+    widths = {len(row) for row in [names, *table] if row}
+    if not table or len(widths) > 1:
+        raise ValueError(
+            f"'{path}' must hold rows of one length. Received: {len(table)} rows of lengths {sorted(widths)}."
+        )
+    return {"x": np.array(table, dtype="float32")}
+
+
+def _read_images(folder):
+    paths = sorted(each for each in folder.rglob("*") if each.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not paths:
+        raise ValueError(f"There are no .png or .jpg images in the folder '{folder}'.")
+    images = []
+    for path in paths:
+        try:
+            images.append(tf.io.decode_image(path.read_bytes(), expand_animations=False).numpy())
+        except tf.errors.InvalidArgumentError:
+            raise ValueError(f"'{path}' is no readable image.") from None
+        if images[-1].shape != images[0].shape:
+            raise ValueError(
+                f"All images must have one size and number of channels. Received: {list(images[0].shape)} in '{paths[0]}' "
+                f"and {list(images[-1].shape)} in '{path}'."
+            )
+    return np.stack(images)
+
+
+_READERS = {".npz": _read_arrays, ".npy": _read_arrays, ".csv": _read_table}
 
 
 def _from_arrays(arrays, path):

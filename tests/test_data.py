@@ -123,7 +123,7 @@ def test_dynamic_binarization():
     assert [len(batch) for batch in first] == [32, 32, 32, 4]
     assert {0.0, 1.0} == set(np.unique(np.concatenate(first)))
     assert any((one != other).any() for one, other in zip(first, second, strict=True))
-    for one, other in zip(sum(epochs(0), []), first + second, strict=True):
+    for one, other in zip([batch for epoch in epochs(0) for batch in epoch], first + second, strict=True):
         np.testing.assert_array_equal(one, other)
     assert any((one != other).any() for one, other in zip(epochs(1)[0], first, strict=True))
     draws = np.mean([np.concatenate(epoch) for epoch in epochs(0, 400, shuffle=False)], axis=0)

@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ def test_perturbed_bounds_order_and_rise_to_the_marginal_likelihood():
     }
     bounds = {0: kvae.evaluation.elbo(vae, x), **bounds, "exact": log_marginal(x)}
     values = list(bounds.values())
-    for lower, upper in zip(values[1:-1], values[2:], strict=True):
+    for lower, upper in itertools.pairwise(values[1:]):
         difference = kvae.evaluation.estimate(upper - lower)
         assert difference.mean > -4 * difference.standard_error
     assert kvae.evaluation.estimate(values[-1] - values[0]).mean > 0.1
