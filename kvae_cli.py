@@ -203,7 +203,7 @@ def _build(kvae, data_shape, settings):
     """The VAE of a run."""
     likelihood, beta = settings["likelihood"], settings["beta"]
     if likelihood == "auto":
-        likelihood = "bernoulli" if len(data_shape) == 3 and data_shape[-1] == 1 else "normal"
+        likelihood = "bernoulli" if settings["data"] in ("mnist", "fashion_mnist") else "normal"
     if beta != 1.0 and settings["objective"] != "elbo":
         raise ValueError(f"--beta belongs to --objective elbo, not {settings['objective']}.")
     objective = kvae.objectives.ELBO(beta=beta) if settings["objective"] == "elbo" else settings["objective"]

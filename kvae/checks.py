@@ -145,7 +145,7 @@ def _latent_dim(vae, encoder_width):
 
 def _check_decoder(vae, data_shape, input_shapes):
     likelihood = vae.likelihood
-    needed = (*data_shape[:-1], data_shape[-1] * likelihood.num_params)
+    needed = likelihood.params_shape(data_shape)
     shape = _output_shape(vae.decoder, input_shapes)
     if isinstance(shape, (list, dict)) or tuple(shape[1:]) != needed:
         received = shape if isinstance(shape, (list, dict)) else tuple(shape[1:])

@@ -76,21 +76,46 @@ def checked_x(vae, x):
 
 
 def checked_z(vae, z):
-    """(z, condition or None) as float32 tensors; z is `[..., D]`."""
+    """(z, condition or None) as float32 tensors; z is `[..., D]`, and the condition has the last of its leading axes."""
+    if not vae.built:
+        raise ValueError(_UNBUILT)
     condition = None
     if vae.condition_shape is not None:
         if not isinstance(z, (list, tuple)) or len(z) != 2:
             raise ValueError(f"A conditional VAE decodes the pair (z, c). Received: {type(z).__name__}.")
         z, condition = z
+    elif isinstance(z, tuple):
+        raise ValueError(f"`z` must be one array: the decoder takes no condition. Received: a tuple of {len(z)}.")
     z = tf.cast(tf.convert_to_tensor(z), tf.float32)
     if len(z.shape) == 0 or z.shape[-1] != vae.latent_dim:
         raise ValueError(f"`z` must have shape [..., {vae.latent_dim}]. Received: {list(z.shape)}.")
-    if condition is not None:
-        condition = tf.cast(tf.convert_to_tensor(condition), tf.float32)
-        if len(condition.shape) == len(vae.condition_shape):  # one condition for all z
-            condition = tf.broadcast_to(condition, tf.concat([tf.shape(z)[-2:-1], tf.shape(condition)], axis=0))
-        checks.check_shape(condition.shape, vae.condition_shape, "c")
+    if condition is None:
+        return z, None
+    condition, rows = tf.cast(tf.convert_to_tensor(condition), tf.float32), z.shape[-2:-1]
+    if len(condition.shape) == len(vae.condition_shape):  # one condition for all z
+        condition = tf.broadcast_to(condition, tf.concat([tf.shape(z)[-2:-1], tf.shape(condition)], axis=0))
+    checks.check_shape(condition.shape, vae.condition_shape, "c")
+    if not condition.shape[:1].is_compatible_with(rows):
+        raise ValueError(
+            f"`c` must be one condition, or one for each z: {rows[0]}. Received: {condition.shape[0]} rows."
+        )
     return z, condition
+
+
+def check_condition(vae, condition):
+    """Raises unless a condition is given exactly where the VAE, which must be built, takes one."""
+    if not vae.built:
+        raise ValueError(_UNBUILT)
+    if (condition is None) != (vae.condition_shape is None):
+        needed = (
+            "takes no `condition`"
+            if vae.condition_shape is None
+            else f"needs a `condition` of shape {vae.condition_shape}"
+        )
+        raise ValueError(f"This VAE {needed} to sample. Received: condition={condition!r}")
+
+
+_UNBUILT = "The VAE does not know its shapes yet: its networks were made without an Input. Call fit or encode first."
 
 
 def is_stream(x):
@@ -314,6 +339,7 @@ def batches(arrays, batch_size, seed, keys, shuffle=True, transform=None):
         raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
     full, count = rows // batch_size, -(-rows // batch_size)
 
+    @tf.autograph.experimental.do_not_convert
     def one_round(key):
         index = tf.range(rows, dtype=tf.int64)
         if shuffle:
@@ -323,6 +349,7 @@ def batches(arrays, batch_size, seed, keys, shuffle=True, transform=None):
         index = whole.concatenate(rest) if full < count else whole
         return tf.data.Dataset.zip(index, tf.data.Dataset.from_tensors(key).repeat(), tf.data.Dataset.counter())
 
+    @tf.autograph.experimental.do_not_convert
     def gather(index, key, number):
         batch = keras.tree.map_structure(lambda each: tf.gather(each, index), arrays)
         return batch if transform is None else transform(batch, key, number)

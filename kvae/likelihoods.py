@@ -51,6 +51,14 @@ class Likelihood(parts.Part):
         rank = len(params.shape) - 1 if self.data_shape is None else len(self.data_shape)
         return tfd.Independent(base, reinterpreted_batch_ndims=rank)
 
+    def params_shape(self, data_shape):
+        """Shape of the decoder's output for one example of shape `data_shape`."""
+        return (*data_shape[:-1], data_shape[-1] * self.num_params)
+
+    def log_prob(self, params, x, mask=None, training=False):
+        """log p(x|z) `[...]` in nats, from decoder outputs; a place for what a likelihood learns from x as it trains."""
+        return self.distribution(params, mask).log_prob(x)
+
     @property
     def output_shape(self):
         return (None, *self.data_shape)
@@ -132,7 +140,8 @@ class Normal(Likelihood):
 
     def build(self, data_shape=None, latent_dim=None):
         if self.scale is None:
-            self.log_scale = self.add_weight(shape=(), initializer="zeros", name="log_scale")
+            # 0.37, between what images in [0, 1] and standardised columns end with: Adam moves it slowly.
+            self.log_scale = self.add_weight(shape=(), initializer=keras.initializers.Constant(-1.0), name="log_scale")
         super().build(data_shape, latent_dim)
 
     def base(self, mean):

@@ -74,6 +74,7 @@ class VAE(keras.Model):
             name: keras.metrics.Mean(name=name, dtype="float64") for name in ("loss", "elbo", "reconstruction", "kl")
         }
         self.examples_seen = replicas.RowCounter()
+        self.data_shape = self.condition_shape = self.latent_dim = None
         if checks.known_input_shape(encoder) is not None:
             self.build(checks.known_input_shape(encoder))
 
@@ -114,7 +115,7 @@ class VAE(keras.Model):
         """`function(vae, ...)` of tensors as a TensorFlow graph, traced once for this VAE: a function of the rest."""
         graphs = self.__dict__.setdefault("_graphs", {})  # past Keras, which would track the dictionary
         if function not in graphs:
-            graphs[function] = tf.function(functools.partial(function, self), reduce_retracing=True)
+            graphs[function] = tf.function(functools.partial(function, self), autograph=False, reduce_retracing=True)
         return graphs[function]
 
     def posterior_params(self, x, mask=None, training=False):
@@ -166,8 +167,8 @@ class VAE(keras.Model):
         draws = noise.normal(self.posterior.noise_size(params), num_samples, first_sample)
         memo = {}
         z = self.objective.gate(self.sampling(params, draws), memo)  # z  [S, B, D]
-        likelihood = self.likelihood.distribution(self.likelihood_params(z, condition, training), target_mask)
-        log_likelihood = likelihood.log_prob(target)  # log p(x|z)  [S, B]
+        likelihood_params = self.likelihood_params(z, condition, training)  # [S, B, ...]
+        log_likelihood = self.likelihood.log_prob(likelihood_params, target, target_mask, training)  # log p(x|z)  [S, B]
         return objectives.Terms(posterior, prior, z, log_likelihood, self.posterior, params, noise, memo)
 
     def call(self, inputs_, training=False):
@@ -298,9 +299,8 @@ class VAE(keras.Model):
         """
         num_samples = objectives.check_num_samples(num_samples)
         seed = self.seed if seed is None else checks.check_seed(seed)
+        inputs.check_condition(self, condition)
         z = self.prior.from_noise(random.normal(seed, tf.range(num_samples), 0, self.prior.noise_size), self)
-        if condition is None and self.condition_shape is not None:
-            raise ValueError(f"A conditional VAE needs a `condition` to sample, of shape {self.condition_shape}.")
         z, condition = inputs.checked_z(self, z if condition is None else (z, condition))
         params = self.decoder.predict(z if condition is None else [z, condition], batch_size=batch_size, verbose=0)
         likelihood = self.likelihood.distribution(params)
