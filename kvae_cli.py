@@ -121,7 +121,7 @@ def train(
     beta: Annotated[float, typer.Option(min=0, help="Weight of the KL in the objective elbo.")] = 1.0,
     warmup: Annotated[int, typer.Option(min=0, help="Epochs over which beta rises from 0.")] = 0,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="At most; by default what makes 20,000 steps, 20 to 400.")
+        int | None, typer.Option(min=1, help="At most; by default what makes 20,000 steps, 20 to 200.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
     learning_rate: Annotated[float, typer.Option(help="Of Adam; falls to zero along a cosine.")] = 1e-3,
@@ -159,7 +159,7 @@ def train(
     rows = len(loaded.x_train) - max(1, len(loaded.x_train) // 10)
     x, x_held_out, x_test = loaded.x_train[:rows], loaded.x_train[rows:], loaded.x_test
     steps = -(-rows // batch_size)
-    epochs = epochs or min(400, max(20, 20_000 // steps))
+    epochs = epochs or min(200, max(20, 20_000 // steps))
     if binarized:
         x_held_out, x_test = (kvae.data.binarize(each, seed=777) for each in (x_held_out, x_test))
         x = kvae.data.dynamic_binarization(x, batch_size=batch_size, seed=seed)
@@ -407,7 +407,7 @@ def _draw(kvae, vae, x_test, y_test, out, history):
     figures = {
         "reconstructions": plots.reconstructions(vae, x_test),
         "samples": plots.samples(vae, seed=0),
-        "interpolations": plots.interpolations(vae, x_test[:6], x_test[6:12]),
+        "interpolations": plots.interpolations(vae, x_test[:6], x_test[:-7:-1]),
         "traversals": plots.traversals(vae, x_test[:1000]),
     }
     if vae.latent_dim >= 2:
