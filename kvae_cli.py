@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -182,6 +183,7 @@ def train(
         report["versions"] = _versions()
         (aside / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
         (aside / "config.toml").write_text(_toml(settings | {"epochs": epochs}))
+        (aside / "README.md").write_text(_card(vae, settings, report))
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)
@@ -432,7 +434,8 @@ def _export(kvae, vae, out):
     }
 
 
-def _print_report(report):
+def _report_rows(report):
+    """(name, figure in words) of what a report holds."""
     rows = []
     if "training" in report:
         rows.append(("training", f"{report['training']['seconds']:.0f} s, {report['training']['epochs']} epochs"))
@@ -454,8 +457,39 @@ def _print_report(report):
             ("parity error", f"{decoder['max_error']:.1e} against Keras"),
             ("latency", f"{decoder['latency_ms']:.3f} ms an image, one thread"),
         ]
-    for name, value in rows:
+    return rows
+
+
+def _print_report(report):
+    for name, value in _report_rows(report):
         print(f"{name:>16}  {value}")
+
+
+def _card(vae, settings, report):
+    """The card of a run: what made it, what it reaches, how to use it."""
+    parts = ", ".join(type(each).__name__ for each in (vae.likelihood, vae.posterior, vae.prior, vae.objective))
+    figures = "\n".join(f"| {name} | {value} |" for name, value in _report_rows(report))
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    return f"""# {pathlib.Path(settings["data"]).stem}, {settings["network"]} networks
+
+A variational autoencoder with {vae.latent_dim} latent dimensions and {vae.count_params():,} parameters ({parts}), made by
+
+    kvae {shlex.join(sys.argv[1:])}
+
+with seed {settings["seed"]} and {versions} on {platform.system()} {platform.machine()}. All settings are in `config.toml`,
+the figures below in `metrics.json`, each epoch in `history.csv`.
+
+| | |
+|---|---|
+{figures}
+
+Samples from the prior, the means of p(x|z):
+
+![samples](samples.png)
+
+Use it with `kvae.pretrained.load(...)` on this folder, or without kvae: `model.keras` by Keras (after `import kvae`),
+`export/saved_model` by TensorFlow, `export/decoder.tflite` by any TFLite runtime (signature `decode`, input `z`).
+"""
 
 
 def _versions():

@@ -55,7 +55,7 @@ def files(folder):
 
 def test_train_writes_all_it_says(digits_run):
     pictures = {"reconstructions", "samples", "interpolations", "traversals", "latent", "manifold", "curves"}
-    expected = {"model.keras", "config.toml", "history.csv", "metrics.json", "export/decoder.tflite"}
+    expected = {"model.keras", "config.toml", "history.csv", "metrics.json", "README.md", "export/decoder.tflite"}
     expected |= {f"{name}.png" for name in pictures} | {"export/saved_model/saved_model.pb"}
     assert expected <= files(digits_run)
     assert not digits_run.with_name("digits.part").exists()
@@ -109,7 +109,7 @@ def test_sample(run, digits_run, tmp_path):
 
 
 def test_plot(run, digits_run, tmp_path):
-    code, out, _ = run("plot", digits_run, "--out", "pictures")
+    code, _out, _ = run("plot", digits_run, "--out", "pictures")
     assert code == 0
     assert {"samples.png", "curves.png", "manifold.png", "latent.png"} <= files(tmp_path / "pictures")
 
@@ -142,13 +142,13 @@ def test_every_kind_of_data(run, tmp_path, kind):
         for number, image in enumerate(images):
             tf.io.write_file(str(source / "deep" / f"{number}.png"), tf.io.encode_png(image[..., None]))
     network = "dense" if kind == "csv" else "conv"
-    code, out, err = run("train", source, "--network", network, "--out", "out", *QUICK)
+    code, _out, err = run("train", source, "--network", network, "--out", "out", *QUICK)
     assert code == 0, err
     assert (tmp_path / "out" / "metrics.json").is_file()
 
 
 def test_bernoulli_binarizes(run, tmp_path):
-    code, out, err = run(
+    code, _out, err = run(
         "train", "digits", "--likelihood", "bernoulli", "--beta", "2", "--warmup", "2", "--out", "out", *QUICK
     )
     assert code == 0 and "grey" not in err
@@ -203,7 +203,7 @@ def test_wrong_usage(run, tmp_path, arguments, message):
     np.save(tmp_path / "table.npy", np.random.default_rng(0).normal(size=(20, 3)))
     (tmp_path / "empty").mkdir()
     before = files(tmp_path)
-    code, out, err = run(*arguments)
+    code, _out, err = run(*arguments)
     flat = " ".join(err.replace("│", " ").split())
     assert code == 2, err
     assert message in flat
