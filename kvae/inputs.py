@@ -170,8 +170,10 @@ def _check_x_values(vae, x, name="x"):
 def _build(vae, x):
     """A VAE of networks without known shapes is built by the first data it sees."""
     if not vae.built:
-        shapes = keras.tree.map_structure(lambda each: (None, *each.shape[1:]), x)
-        vae.build(shapes)
+        x_shape, *rest = [(None, *np.shape(each)[1:]) for each in (x if isinstance(x, (list, tuple)) else [x])]
+        if vae.missing == "fill+mask":  # what the encoder takes has a channel of the mask for each of the data
+            x_shape = (*x_shape[:-1], 2 * x_shape[-1])
+        vae.build([x_shape, *rest])
 
 
 def _examples(vae, x, y=None, sample_weight=None, name="x"):

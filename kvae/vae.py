@@ -168,12 +168,14 @@ class VAE(keras.Model):
         memo = {}
         z = self.objective.gate(self.sampling(params, draws), memo)  # z  [S, B, D]
         likelihood_params = self.likelihood_params(z, condition, training)  # [S, B, ...]
-        log_likelihood = self.likelihood.log_prob(likelihood_params, target, target_mask, training)  # log p(x|z)  [S, B]
+        log_likelihood = self.likelihood.log_prob(
+            likelihood_params, target, target_mask, training
+        )  # log p(x|z)  [S, B]
         return objectives.Terms(posterior, prior, z, log_likelihood, self.posterior, params, noise, memo)
 
-    def call(self, inputs_, training=False):
-        params = self.posterior_params(inputs_, training=training)
-        _, condition = inputs.split_condition(self, inputs_)
+    def call(self, x, training=False):
+        params = self.posterior_params(x, training=training)
+        _, condition = inputs.split_condition(self, x)
         return self.likelihood(self.likelihood_params(self.posterior(params), condition, training))
 
     # Training and evaluation
@@ -247,6 +249,9 @@ class VAE(keras.Model):
             scaled = self.optimizer.scale_loss(total)
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            # A float16 step that overflowed is skipped by the optimizer, so it does not count here either.
+            weight = (tf.ones_like(loss) if weight is None else weight) * tf.cast(tf.math.is_finite(total), tf.float32)
         return self._track(loss + penalty, terms, weight)
 
     def test_step(self, data):
@@ -270,12 +275,8 @@ class VAE(keras.Model):
 
     def _track(self, loss, terms, weight):
         values = {"loss": loss, "elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            # A float16 step that overflowed is skipped by the optimizer, so it does not count here either.
-            finite = tf.math.is_finite(tf.reduce_sum(loss))
-            weight = tf.where(finite, tf.ones_like(loss) if weight is None else weight, 0.0)
-            values = {name: tf.where(finite, value, 0.0) for name, value in values.items()}
         for name, value in values.items():
+            value = value if weight is None else tf.where(weight > 0, value, 0.0)  # zero times NaN is NaN
             self.trackers[name].update_state(value, sample_weight=weight)
         return self.get_metrics_result()
 
@@ -302,9 +303,11 @@ class VAE(keras.Model):
         inputs.check_condition(self, condition)
         z = self.prior.from_noise(random.normal(seed, tf.range(num_samples), 0, self.prior.noise_size), self)
         z, condition = inputs.checked_z(self, z if condition is None else (z, condition))
-        params = self.decoder.predict(z if condition is None else [z, condition], batch_size=batch_size, verbose=0)
-        likelihood = self.likelihood.distribution(params)
-        return (likelihood.mean() if mean else likelihood.sample(seed=[seed, num_samples])).numpy()
+        latents = z if condition is None else (z, condition)
+        params = inputs.map_batches(self.as_graph(_likelihood_params), latents, batch_size)
+        if mean:
+            return self.likelihood(params).numpy()
+        return self.likelihood.distribution(params).sample(seed=[seed, num_samples]).numpy()
 
     def reconstruct(self, x, batch_size=256):
         """E[x | z = E[z|x]] as a numpy array `[N, *data_shape]`; deterministic.
@@ -338,6 +341,10 @@ class VAE(keras.Model):
                 for name, value in config.items()
             }
         )
+
+
+def _likelihood_params(vae, z):
+    return vae.likelihood_params(*z) if isinstance(z, tuple) else vae.likelihood_params(z)
 
 
 def _posterior_mean(vae, x):

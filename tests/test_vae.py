@@ -255,6 +255,14 @@ def test_float16_overflow_is_skipped_and_not_counted(dtype_policy):
     assert float(vae.trackers["loss"].count) == 64
 
 
+def test_an_epoch_of_nothing_but_overflow_is_an_error(dtype_policy):
+    dtype_policy("mixed_float16")
+    vae = make_vae(likelihood="normal")
+    with pytest.raises(FloatingPointError, match="Every step of epoch 1 overflowed in 16 bits"):
+        fit(vae, X * 6e4)
+    assert not np.isfinite(vae.evaluate(X * 6e4, return_dict=True, verbose=0)["loss"])
+
+
 def test_non_finite_loss_stops_by_name_before_a_checkpoint_is_written(tmp_path):
     vae = make_vae(compile_arguments={"optimizer": keras.optimizers.SGD(1e30)})
     path = tmp_path / "best.keras"
@@ -449,6 +457,13 @@ def test_subclassed_networks_are_built_by_the_first_data(tmp_path):
     vae.save(tmp_path / "vae.keras")
     again = keras.models.load_model(tmp_path / "vae.keras")
     np.testing.assert_allclose(again.predict(X_TEST, verbose=0), vae.predict(X_TEST, verbose=0), atol=1e-6)
+
+
+def test_subclassed_networks_with_a_mask():
+    vae = kvae.VAE(OwnNetwork((6,)), OwnNetwork((8, 8, 1)), missing="fill+mask")
+    vae.compile("adam")
+    fit(vae, np.where(X == 0, np.nan, X))
+    assert (vae.latent_dim, vae.data_shape) == (3, (8, 8, 1))
 
 
 def conditional_networks():

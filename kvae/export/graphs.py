@@ -1,0 +1,34 @@
+"""Which operations a traced graph holds, and which layers they come from."""
+
+import re
+
+_RANDOM = ("Random", "Multinomial", "TruncatedNormal", "RngReadAndSkip", "RngSkip")
+
+
+def is_impure(operation):
+    """Whether operations of a type give different results in different calls, or make others do so."""
+    return operation.startswith("Assign") or any(word in operation for word in _RANDOM)
+
+
+def find(graph, vae, is_wanted):
+    """In words, where a graph holds operations of a type for which `is_wanted(type)`; "" if nowhere.
+
+    Example:
+        >>> find(graph, vae, lambda operation: operation == "Erf")
+        "Erf (in layer 'activation')"
+    """
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    layers = {layer.name for layer in vae._flatten_layers()}
+    found = {(node.op, _layer(node.name, layers)) for node in nodes if is_wanted(node.op)}
+    return ", ".join(f"{operation} (in {where})" for operation, where in sorted(found))
+
+
+def _layer(name, layers):
+    """The innermost layer that the scopes of an operation's name tell of."""
+    for scope in reversed(name.split("/")[:-1]):
+        # Keras opens the scope of a layer twice, so that TensorFlow numbers the one in which it computes.
+        for candidate in (re.sub(r"_\d+$", "", scope), scope):
+            if candidate in layers:
+                return f"layer '{candidate}'"
+    return f"'{name}'"
