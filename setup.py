@@ -18,6 +18,7 @@ NOTEBOOKS = [
     "ipykernel>=7.0",
     "jupytext>=1.19",
     "nbclient>=0.11",
+    "nbconvert>=7.17",
 ]
 
 setup(

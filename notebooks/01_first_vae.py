@@ -18,7 +18,7 @@
 # Keras documentation.
 
 # %%
-EPOCHS = 150
+EPOCHS = 120
 
 # %%
 import os
@@ -156,7 +156,7 @@ example_decoder = keras.Model(latent, images, name="decoder")
 # %%
 example_decoder.layers[-1].activation = keras.activations.linear
 moved = kvae.VAE(example_encoder, example_decoder, likelihood="bernoulli")
-moved.compile(keras.optimizers.Adam(1e-3))
+moved.compile(keras.optimizers.Adam(3e-3))
 batches = kvae.data.dynamic_binarization(data.x_train, batch_size=128)
 x_test = kvae.data.binarize(data.x_test)
 moved.fit(batches, epochs=EPOCHS, validation_data=x_test, verbose=0)

@@ -1,6 +1,7 @@
 """Silence for the logs of C++ libraries, which are not meant for the user of this package."""
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -15,9 +16,13 @@ def quiet():
 
     The TFLite converter and interpreter log below Python, to file descriptor 2, where no logging level of theirs that
     can be set after the import of TensorFlow reaches. So the descriptor itself is pointed elsewhere, for as short a
-    time as possible: only around calls into those libraries.
+    time as possible: only around calls into those libraries. TensorFlow's logger in Python, which a notebook shows, is
+    raised to errors meanwhile.
     """
     with _LOCK, contextlib.ExitStack() as undo:
+        logger = logging.getLogger("tensorflow")
+        undo.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
         try:
             original = os.dup(2)
         except OSError:  # a process without a standard error has nothing to silence
