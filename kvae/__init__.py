@@ -4,6 +4,7 @@ Networks make tensors. Heads turn tensors into `tfp` distributions. An objective
 `VAE` wires the three; `model.fit` trains it.
 
     VAE            the model: encode, decode, sample, reconstruct, and all that a keras.Model does
+    Autoencoder    its deterministic relative: undercomplete, sparse, denoising, contractive
     Sampling       the reparameterisation trick as a layer
     networks       dense and convolutional encoders and decoders
     posteriors     q(z|x)
@@ -40,6 +41,7 @@ if keras.config.backend() != "tensorflow":
     )
 
 from kvae import callbacks, data, evaluation, likelihoods, networks, objectives, posteriors, pretrained, priors, random
+from kvae.autoencoder import Autoencoder
 from kvae.sampling import Sampling
 from kvae.vae import VAE
 
@@ -47,6 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "VAE",
+    "Autoencoder",
     "Sampling",
     "callbacks",
     "data",

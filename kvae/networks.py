@@ -6,7 +6,15 @@ import keras
 from keras import layers
 
 
-def dense_encoder(data_shape, latent_dim, hidden=(300, 300), activation="relu", params_size=None):
+def dense_encoder(
+    data_shape,
+    latent_dim,
+    hidden=(300, 300),
+    activation="relu",
+    params_size=None,
+    condition_shape=None,
+    num_classes=None,
+):
     """A dense network from x to the parameters of the posterior.
 
     Args:
@@ -16,6 +24,8 @@ def dense_encoder(data_shape, latent_dim, hidden=(300, 300), activation="relu", 
         activation: of the hidden layers.
         params_size: width of the output; by default `2 * latent_dim`, which `DiagonalNormal` takes. Otherwise
             `posterior.params_size(latent_dim)`.
+        condition_shape: shape of a condition vector c, for instance `(10,)`; the network then takes `[x, c]`.
+        num_classes: instead of it, for labels c = 0, 1, ...: the network takes `[x, c]` with c of shape `[B]`.
 
     Returns:
         `keras.Model`, `[B, *data_shape]` -> `[B, params_size]`.
@@ -26,13 +36,18 @@ def dense_encoder(data_shape, latent_dim, hidden=(300, 300), activation="relu", 
     """
     inputs = keras.Input(_check_shape(data_shape), name="x")
     hidden_values = layers.Flatten()(inputs) if len(inputs.shape) > 2 else inputs
+    condition, vector = _condition(condition_shape, num_classes)
+    if condition is not None:
+        hidden_values = layers.Concatenate()([hidden_values, vector])
     for width in hidden:
         hidden_values = layers.Dense(width, activation=activation)(hidden_values)
     params = layers.Dense(params_size or 2 * _check_dim(latent_dim), name="params")(hidden_values)
-    return keras.Model(inputs, params, name="encoder")
+    return keras.Model(inputs if condition is None else [inputs, condition], params, name="encoder")
 
 
-def dense_decoder(latent_dim, data_shape, hidden=(300, 300), activation="relu", num_params=1):
+def dense_decoder(
+    latent_dim, data_shape, hidden=(300, 300), activation="relu", num_params=1, condition_shape=None, num_classes=None
+):
     """A dense network from z to the parameters of the likelihood.
 
     Args:
@@ -41,6 +56,7 @@ def dense_decoder(latent_dim, data_shape, hidden=(300, 300), activation="relu", 
         hidden: widths of the hidden layers.
         activation: of the hidden layers; the output has none.
         num_params: outputs per value of x, `likelihood.num_params`.
+        condition_shape, num_classes: as in `dense_encoder`; the network then takes `[z, c]`.
 
     Returns:
         `keras.Model`, `[B, D]` -> `[B, *data_shape]` with `num_params` times as many channels.
@@ -51,15 +67,16 @@ def dense_decoder(latent_dim, data_shape, hidden=(300, 300), activation="relu", 
     """
     *rest, channels = _check_shape(data_shape)
     shape = (*rest, channels * num_params)
-    inputs = keras.Input((_check_dim(latent_dim),), name="z")
-    hidden_values = inputs
+    inputs, hidden_values = _latent(latent_dim, condition_shape, num_classes)
     for width in hidden:
         hidden_values = layers.Dense(width, activation=activation)(hidden_values)
     params = layers.Dense(math.prod(shape), name="params")(hidden_values)
     return keras.Model(inputs, layers.Reshape(shape)(params) if rest else params, name="decoder")
 
 
-def conv_encoder(data_shape, latent_dim, filters=None, activation="relu", params_size=None):
+def conv_encoder(
+    data_shape, latent_dim, filters=None, activation="relu", params_size=None, condition_shape=None, num_classes=None
+):
     """A convolutional network from images to the parameters of the posterior.
 
     Args:
@@ -69,6 +86,7 @@ def conv_encoder(data_shape, latent_dim, filters=None, activation="relu", params
             side is 7 or less.
         activation: of the convolutions.
         params_size: width of the output, as in `dense_encoder`.
+        condition_shape, num_classes: as in `dense_encoder`; the condition becomes one more channel.
 
     Returns:
         `keras.Model`, `[B, height, width, channels]` -> `[B, params_size]`.
@@ -80,13 +98,19 @@ def conv_encoder(data_shape, latent_dim, filters=None, activation="relu", params
     height, width, channels = _check_image(data_shape)
     inputs = keras.Input((height, width, channels), name="x")
     features = inputs
+    condition, vector = _condition(condition_shape, num_classes)
+    if condition is not None:
+        plane = layers.Reshape((height, width, 1))(layers.Dense(height * width)(vector))
+        features = layers.Concatenate()([features, plane])
     for size in _filters(filters, height, width):
         features = layers.Conv2D(size, 3, strides=2, padding="same", activation=activation)(features)
     params = layers.Dense(params_size or 2 * _check_dim(latent_dim), name="params")(layers.Flatten()(features))
-    return keras.Model(inputs, params, name="encoder")
+    return keras.Model(inputs if condition is None else [inputs, condition], params, name="encoder")
 
 
-def conv_decoder(latent_dim, data_shape, filters=None, activation="relu", num_params=1):
+def conv_decoder(
+    latent_dim, data_shape, filters=None, activation="relu", num_params=1, condition_shape=None, num_classes=None
+):
     """A convolutional network from z to the parameters of the likelihood: `conv_encoder` backwards.
 
     Args:
@@ -95,6 +119,7 @@ def conv_decoder(latent_dim, data_shape, filters=None, activation="relu", num_pa
         filters: as given to `conv_encoder`.
         activation: of the convolutions; the output has none.
         num_params: outputs per value of x, `likelihood.num_params`.
+        condition_shape, num_classes: as in `dense_encoder`; the network then takes `[z, c]`.
 
     Returns:
         `keras.Model`, `[B, D]` -> `[B, height, width, channels * num_params]`.
@@ -110,8 +135,8 @@ def conv_decoder(latent_dim, data_shape, filters=None, activation="relu", num_pa
         sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
     *targets, (start_height, start_width) = sizes
 
-    inputs = keras.Input((_check_dim(latent_dim),), name="z")
-    features = layers.Dense(start_height * start_width * filters[-1], activation=activation)(inputs)
+    inputs, latent = _latent(latent_dim, condition_shape, num_classes)
+    features = layers.Dense(start_height * start_width * filters[-1], activation=activation)(latent)
     features = layers.Reshape((start_height, start_width, filters[-1]))(features)
     for size, target in zip(reversed(filters), reversed(targets), strict=True):
         features = layers.Conv2DTranspose(size, 3, strides=2, padding="same", activation=activation)(features)
@@ -120,6 +145,33 @@ def conv_decoder(latent_dim, data_shape, filters=None, activation="relu", num_pa
             features = layers.Cropping2D(extra)(features)
     params = layers.Conv2D(channels * num_params, 3, padding="same", name="params")(features)
     return keras.Model(inputs, params, name="decoder")
+
+
+def _condition(condition_shape, num_classes):
+    """(the input c, c as a vector), or (None, None) for a network without a condition."""
+    if condition_shape is not None and num_classes is not None:
+        raise ValueError(
+            f"Give `condition_shape` for vectors or `num_classes` for labels, not both. "
+            f"Received: condition_shape={condition_shape!r}, num_classes={num_classes!r}"
+        )
+    if condition_shape is not None:
+        condition = keras.Input(_check_shape(condition_shape), name="c")
+        return condition, layers.Flatten()(condition) if len(condition.shape) > 2 else condition
+    if num_classes is None:
+        return None, None
+    if num_classes != int(num_classes) or num_classes < 2:
+        raise ValueError(f"`num_classes` must be a whole number of at least 2. Received: num_classes={num_classes!r}")
+    condition = keras.Input((), name="c")
+    return condition, keras.ops.one_hot(keras.ops.cast(condition, "int32"), num_classes)
+
+
+def _latent(latent_dim, condition_shape, num_classes):
+    """(the input z or the inputs [z, c], both as one vector)."""
+    latent = keras.Input((_check_dim(latent_dim),), name="z")
+    condition, vector = _condition(condition_shape, num_classes)
+    if condition is None:
+        return latent, latent
+    return [latent, condition], layers.Concatenate()([latent, vector])
 
 
 def _filters(filters, height, width):

@@ -5,7 +5,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from kvae import checks, inputs, likelihoods, objectives, posteriors, priors, random, replicas
+from kvae import checks, imputation, inputs, likelihoods, objectives, posteriors, priors, random, replicas
 from kvae.sampling import Sampling, join_params
 
 
@@ -46,6 +46,9 @@ class VAE(keras.Model):
         >>> history = vae.fit(x_train, epochs=50, batch_size=128, validation_data=(x_test,))
     """
 
+    reported = ("loss", "elbo", "reconstruction", "kl")
+    generative = True
+
     def __init__(
         self,
         encoder,
@@ -70,9 +73,7 @@ class VAE(keras.Model):
         self.missing = checks.check_choice("missing", missing, (None, "fill", "fill+mask"))
         self.sampling = Sampling(self.posterior, seed=self.seed)
         # Float64 sums, so that a mean over a million examples does not depend on how they were cut into batches.
-        self.trackers = {
-            name: keras.metrics.Mean(name=name, dtype="float64") for name in ("loss", "elbo", "reconstruction", "kl")
-        }
+        self.trackers = {name: keras.metrics.Mean(name=name, dtype="float64") for name in self.reported}
         self.examples_seen = replicas.RowCounter()
         self.data_shape = self.condition_shape = self.latent_dim = None
         if checks.known_input_shape(encoder) is not None:
@@ -274,10 +275,10 @@ class VAE(keras.Model):
         return tf.add_n([tf.cast(each, tf.float32) for each in self.losses]) if self.losses else 0.0
 
     def _track(self, loss, terms, weight):
-        values = {"loss": loss, "elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
-        for name, value in values.items():
+        for name, tracker in self.trackers.items():
+            value = loss if name == "loss" else getattr(terms, name)
             value = value if weight is None else tf.where(weight > 0, value, 0.0)  # zero times NaN is NaN
-            self.trackers[name].update_state(value, sample_weight=weight)
+            tracker.update_state(value, sample_weight=weight)
         return self.get_metrics_result()
 
     # From z and x to arrays
@@ -324,6 +325,33 @@ class VAE(keras.Model):
             >>> codes = vae.transform(x_test)
         """
         return inputs.map_batches(self.as_graph(_posterior_mean), inputs.checked_x(self, x), batch_size)
+
+    def impute(self, x, num_samples=100, num_draws=None, seed=None, batch_size=64):
+        """Fills in what is NaN in x, from what is observed; needs `VAE(missing=...)`.
+
+        The mean of p(x missing | x observed), or draws from it, by self-normalised importance sampling with q(z|x
+        observed) as the proposal.
+
+        Reference: Mattei and Frellsen 2019 (MIWAE), arXiv:1812.02633, equations 11 and 12.
+
+        Args:
+            x: array `[N, *data_shape]` with NaN where nothing was observed, or (x, c).
+            num_samples: importance samples for each example.
+            num_draws: None for the mean, or how many completions to draw.
+            seed: int, by default that of the VAE.
+            batch_size: examples at a time.
+
+        Returns:
+            numpy array `[N, *data_shape]`, or `[num_draws, N, *data_shape]`; observed values are as they were.
+
+        Raises:
+            ValueError: if the VAE was made without `missing`, or the likelihood has no mean in the data's space.
+
+        Example:
+            >>> filled = vae.impute(np.where(hidden, np.nan, x_test))
+        """
+        seed = self.seed if seed is None else checks.check_seed(seed)
+        return imputation.impute(self, x, num_samples, num_draws, seed, batch_size)
 
     # Saving
 

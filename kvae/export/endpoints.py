@@ -46,13 +46,13 @@ def sample(vae, seed, n, c=None):
 ENDPOINTS = {each.__name__: each for each in (decode, encode, reconstruct, sample)}
 
 
-def write(vae, path, names=tuple(ENDPOINTS), batch_size=None):
+def write(vae, path, names=None, batch_size=None):
     """Writes a SavedModel with a signature for each name.
 
     Args:
         vae: `VAE` in float32.
         path: folder.
-        names: of `ENDPOINTS`.
+        names: of `ENDPOINTS`; by default all that the model has: an autoencoder does not sample.
         batch_size: rows per call, or None for any number.
 
     Returns:
@@ -62,7 +62,7 @@ def write(vae, path, names=tuple(ENDPOINTS), batch_size=None):
         ValueError: if a network draws random numbers or changes variables also in inference mode.
     """
     archive, traced = keras.export.ExportArchive(), {}
-    for name in names:
+    for name in names or [name for name in ENDPOINTS if vae.generative or name != "sample"]:
         endpoint = archive.add_endpoint(name, functools.partial(ENDPOINTS[name], vae), _inputs(vae, name, batch_size))
         traced[name] = endpoint.get_concrete_function().graph
         _check_pure(vae, name, traced[name])
