@@ -2,6 +2,8 @@
 
 import contextlib
 import csv
+import functools
+import inspect
 import json
 import os
 import pathlib
@@ -118,8 +120,9 @@ def train(
     ] = "auto",
     posterior: Annotated[str, typer.Option(help="q(z|x).")] = "diagonal_normal",
     prior: Annotated[str, typer.Option(help="p(z).")] = "standard_normal",
-    objective: Annotated[str, typer.Option(help="elbo or iwae.")] = "elbo",
-    beta: Annotated[float, typer.Option(min=0, help="Weight of the KL in the objective elbo.")] = 1.0,
+    objective: Annotated[str, typer.Option(help="What training minimises: elbo, iwae, ...")] = "elbo",
+    beta: Annotated[float | None, typer.Option(min=0, help="Weight of the KL, for objectives that have one.")] = None,
+    condition: Annotated[str | None, typer.Option(help="label: learn p(x|label), from data that has labels.")] = None,
     warmup: Annotated[int, typer.Option(min=0, help="Epochs over which beta rises from 0.")] = 0,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="At most; by default what makes 20,000 steps, 20 to 200.")
@@ -153,32 +156,40 @@ def train(
 
     loaded = _usage(kvae.data.load, data)
     keras.utils.set_random_seed(seed)
-    vae = _usage(_build, kvae, loaded.x_train.shape[1:], settings)
+    rows = len(loaded.x_train) - max(1, len(loaded.x_train) // 10)
+    num_classes = _usage(_num_classes, loaded, condition)
+    vae = _usage(_build, kvae, loaded.x_train.shape[1:], rows, num_classes, settings)
     binarized = isinstance(vae.likelihood, kvae.likelihoods.Bernoulli)
     if binarized:
         _usage(kvae.data.binarize, loaded.x_train[:1])
-    rows = len(loaded.x_train) - max(1, len(loaded.x_train) // 10)
-    x, x_held_out, x_test = loaded.x_train[:rows], loaded.x_train[rows:], loaded.x_test
+    labels = loaded.y_train if condition else None
+    x, x_held_out = loaded.x_train[:rows], loaded.x_train[rows:]
     steps = -(-rows // batch_size)
     epochs = epochs or min(200, max(20, 20_000 // steps))
     if binarized:
-        x_held_out, x_test = (kvae.data.binarize(each, seed=777) for each in (x_held_out, x_test))
-        x = kvae.data.dynamic_binarization(x, batch_size=batch_size, seed=seed)
+        x_held_out = kvae.data.binarize(x_held_out, seed=777)
+        x = kvae.data.dynamic_binarization(
+            x, batch_size=batch_size, seed=seed, condition=None if labels is None else labels[:rows]
+        )
+    elif labels is not None:
+        x = (x, labels[:rows])
+    test = _test_data(kvae, vae, loaded)
+    held_out = x_held_out if labels is None else (x_held_out, labels[rows:])
     vae.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)))
 
     # Everything is made in a directory aside, so that a run that fails leaves the one that was there as it was.
     aside = out.with_name(out.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    print(f"{data}: {rows:,} examples for training, {len(x_held_out):,} held out, {len(x_test):,} for test")
+    print(f"{data}: {rows:,} examples for training, {len(x_held_out):,} held out, {len(loaded.x_test):,} for test")
     print(f"{vae.count_params():,} parameters, at most {epochs} epochs of {steps} steps")
     try:
-        history, seconds = _fit(kvae, vae, x, x_held_out, aside / "model.keras", settings | {"epochs": epochs}, start)
+        history, seconds = _fit(kvae, vae, x, held_out, aside / "model.keras", settings | {"epochs": epochs}, start)
         vae = keras.models.load_model(aside / "model.keras")
         report = {"training": {"seconds": round(seconds, 1), "epochs": len(history["loss"])}}
-        report["test"] = _evaluate(kvae, vae, x_test, samples, examples, seed)
+        report["test"] = _evaluate(kvae, vae, test, samples, examples, seed)
         _write_history(history, aside / "history.csv")
-        list(_draw(kvae, vae, x_test, loaded.y_test, aside, history))
+        list(_draw(kvae, vae, test, loaded.y_test, aside, history))
         report["decoder"] = _export(kvae, vae, aside / "export")
         report["versions"] = _versions()
         (aside / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -201,26 +212,51 @@ def train(
     print("  export/saved_model/")
 
 
-def _build(kvae, data_shape, settings):
+def _num_classes(loaded, condition):
+    if condition is None:
+        return None
+    if condition != "label":
+        raise ValueError(f"--condition must be label, not '{condition}'.")
+    if loaded.y_train is None or loaded.y_test is None:
+        raise ValueError("--condition label needs data with labels, y_train and y_test.")
+    return int(max(loaded.y_train.max(), loaded.y_test.max())) + 1
+
+
+def _build(kvae, data_shape, rows, num_classes, settings):
     """The VAE of a run."""
-    likelihood, beta = settings["likelihood"], settings["beta"]
+    likelihood = settings["likelihood"]
     if likelihood == "auto":
         likelihood = "bernoulli" if settings["data"] in ("mnist", "fashion_mnist") else "normal"
-    if beta != 1.0 and settings["objective"] != "elbo":
-        raise ValueError(f"--beta belongs to --objective elbo, not {settings['objective']}.")
-    objective = kvae.objectives.ELBO(beta=beta) if settings["objective"] == "elbo" else settings["objective"]
+    objective = _objective(kvae, settings["objective"], settings["beta"], rows)
     if settings["warmup"] and not hasattr(objective, "beta"):
-        raise ValueError(f"--warmup belongs to --objective elbo, not {settings['objective']}.")
+        raise ValueError(f"--warmup needs an objective with a beta, which {settings['objective']} does not have.")
     likelihood, posterior = kvae.likelihoods.get(likelihood), kvae.posteriors.get(settings["posterior"])
     latent_dim, network = settings["latent_dim"], settings["network"]
     encoder = getattr(kvae.networks, f"{network}_encoder")(
-        data_shape, latent_dim, params_size=posterior.params_size(latent_dim)
+        data_shape, latent_dim, params_size=posterior.params_size(latent_dim), num_classes=num_classes
     )
-    decoder = getattr(kvae.networks, f"{network}_decoder")(latent_dim, data_shape, num_params=likelihood.num_params)
+    decoder = getattr(kvae.networks, f"{network}_decoder")(
+        latent_dim, data_shape, num_params=likelihood.num_params, num_classes=num_classes
+    )
     return kvae.VAE(encoder, decoder, likelihood, posterior, settings["prior"], objective, seed=settings["seed"])
 
 
-def _fit(kvae, vae, x, x_held_out, path, settings, start):
+def _objective(kvae, name, beta, rows):
+    """The objective of a name, with what the command line knows of its arguments."""
+    classes = {kvae.parts.snake_case(each): getattr(kvae.objectives, each) for each in dir(kvae.objectives)}
+    if not inspect.isclass(classes.get(name)):
+        return kvae.objectives.get(name)  # which says the names there are
+    takes, arguments = inspect.signature(classes[name]).parameters, {}
+    if "dataset_size" in takes:
+        arguments["dataset_size"] = rows
+    if beta is not None:
+        if "beta" not in takes:
+            raise ValueError(f"--beta needs an objective that takes one, which {name} does not.")
+        arguments["beta"] = beta
+    return kvae.objectives.get(classes[name](**arguments))
+
+
+def _fit(kvae, vae, x, held_out, path, settings, start):
     """(history, seconds of training); the best model is at `path`, also when Ctrl-C ended the training."""
     import keras
 
@@ -241,7 +277,7 @@ def _fit(kvae, vae, x, x_held_out, path, settings, start):
                 x,
                 epochs=epochs,
                 batch_size=None if hasattr(x, "element_spec") else settings["batch_size"],
-                validation_data=(x_held_out,),
+                validation_data=(held_out,),
                 validation_batch_size=None,
                 callbacks=[*callbacks, history, progress],
                 verbose=0,
@@ -308,6 +344,7 @@ def sample(
         "samples.png"
     ),
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many.")] = 64,
+    condition: Annotated[float | None, typer.Option(help="For a model conditioned on labels: which.")] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Draw x ~ p(x|z) rather than giving its mean.")] = False,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -319,11 +356,12 @@ def sample(
     kvae, vae, _ = _load(model, "")
     import numpy as np
 
+    drawn = _usage(functools.partial(vae.sample, number, mean=not draw, seed=seed, condition=condition))
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npy":
-        np.save(out, vae.sample(number, mean=not draw, seed=seed))
+        np.save(out, drawn)
     else:
-        kvae.plots.grid(vae.sample(number, mean=not draw, seed=seed)).savefig(out)
+        kvae.plots.grid(drawn).savefig(out)
     print(f"wrote {out}")
 
 
@@ -341,8 +379,8 @@ def plot(
     out = out or home
     out.mkdir(parents=True, exist_ok=True)
     history = home / "history.csv"
-    x_test = _test_data(kvae, vae, loaded)
-    for path in _draw(kvae, vae, x_test, loaded.y_test, out, history if history.is_file() else None):
+    test = _test_data(kvae, vae, loaded)
+    for path in _draw(kvae, vae, test, loaded.y_test, out, history if history.is_file() else None):
         print(f"wrote {path}")
 
 
@@ -378,18 +416,27 @@ def _load(model, data):
 
 
 def _test_data(kvae, vae, loaded):
-    if isinstance(vae.likelihood, kvae.likelihoods.Bernoulli):
-        return kvae.data.binarize(loaded.x_test, seed=777)
-    return loaded.x_test
+    """The test set as the model takes it: binarised for a Bernoulli likelihood, with labels for a conditional model."""
+    binarized = isinstance(vae.likelihood, kvae.likelihoods.Bernoulli)
+    x_test = kvae.data.binarize(loaded.x_test, seed=777) if binarized else loaded.x_test
+    if vae.condition_shape is None:
+        return x_test
+    if loaded.y_test is None:
+        raise typer.BadParameter("the model is conditional, and this data has no labels y_test.")
+    return x_test, loaded.y_test
 
 
-def _evaluate(kvae, vae, x_test, samples, examples, seed):
-    report = vae.evaluate(x_test, batch_size=256, return_dict=True, verbose=0)
-    values = kvae.evaluation.log_likelihood(vae, x_test[:examples], num_samples=samples, seed=seed)
+def _rows(test, rows):
+    return tuple(each[rows] for each in test) if isinstance(test, tuple) else test[rows]
+
+
+def _evaluate(kvae, vae, test, samples, examples, seed):
+    report = vae.evaluate(test, batch_size=256, return_dict=True, verbose=0)
+    values = kvae.evaluation.log_likelihood(vae, _rows(test, slice(examples)), num_samples=samples, seed=seed)
     likelihood = kvae.evaluation.estimate(values)
     return {
         **{name: round(report[name], 4) for name in ("elbo", "reconstruction", "kl")},
-        "num_examples": len(x_test),
+        "num_examples": len(test[0] if isinstance(test, tuple) else test),
         "negative_log_likelihood": round(-likelihood.mean, 4),
         "standard_error": round(likelihood.standard_error, 4),
         "importance_samples": samples,
@@ -404,17 +451,20 @@ def _write_history(history, path):
         writer.writerows([epoch, *row] for epoch, row in enumerate(zip(*history.values(), strict=True), start=1))
 
 
-def _draw(kvae, vae, x_test, y_test, out, history):
-    plots = kvae.plots
+def _draw(kvae, vae, test, y_test, out, history):
+    """Draws and writes the pictures, giving the path of each."""
+    plots, conditional = kvae.plots, vae.condition_shape is not None
+    classes = None if not conditional else [number % (int(max(y_test)) + 1) for number in range(64)]
     figures = {
-        "reconstructions": plots.reconstructions(vae, x_test),
-        "samples": plots.samples(vae, seed=0),
-        "interpolations": plots.interpolations(vae, x_test[:6], x_test[:-7:-1]),
-        "traversals": plots.traversals(vae, x_test[:1000]),
+        "reconstructions": plots.reconstructions(vae, test),
+        "samples": plots.samples(vae, seed=0, condition=classes),
+        "interpolations": plots.interpolations(vae, _rows(test, slice(6)), _rows(test, slice(None, -7, -1))),
+        "traversals": plots.traversals(vae, _rows(test, slice(1000))),
     }
     if vae.latent_dim >= 2:
-        figures["latent"] = plots.latent_scatter(vae, x_test[:5000], None if y_test is None else y_test[:5000])
-    if vae.latent_dim == 2:
+        labels = None if y_test is None else y_test[:5000]
+        figures["latent"] = plots.latent_scatter(vae, _rows(test, slice(5000)), labels)
+    if vae.latent_dim == 2 and not conditional:
         figures["manifold"] = plots.manifold(vae)
     if history is not None:
         figures["curves"] = plots.curves(history)

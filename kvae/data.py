@@ -110,7 +110,7 @@ def binarize(x, seed=0):
     return (np.random.default_rng(seed).random(x.shape, dtype="float32") < x).astype("float32")
 
 
-def dynamic_binarization(x, batch_size=128, seed=0, shuffle=True):
+def dynamic_binarization(x, batch_size=128, seed=0, shuffle=True, condition=None):
     """Batches of x drawn anew from Bernoulli(x) in every epoch, the usual way to train on grey images of digits.
 
     Reference: Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks", section 6.
@@ -120,9 +120,10 @@ def dynamic_binarization(x, batch_size=128, seed=0, shuffle=True):
         batch_size: int.
         seed: int; the same seed gives the same sequence of epochs.
         shuffle: whether each epoch has an order of its own.
+        condition: optional array `[N, ...]`, for conditional models.
 
     Returns:
-        `tf.data.Dataset` of float32 batches.
+        `tf.data.Dataset` of float32 batches x, or ((x, condition),).
 
     Raises:
         ValueError: for values outside [0, 1].
@@ -132,11 +133,14 @@ def dynamic_binarization(x, batch_size=128, seed=0, shuffle=True):
     """
 
     def draw(batch, key, number):
-        uniform = tf.random.stateless_uniform(tf.shape(batch), seed=[key, number])
-        return tf.cast(uniform < batch, tf.float32)
+        mean, *rest = batch
+        uniform = tf.random.stateless_uniform(tf.shape(mean), seed=[key, number])
+        x = tf.cast(uniform < mean, tf.float32)
+        return ((x, *rest),) if rest else x
 
+    arrays = (_unit_interval(x),) if condition is None else (_unit_interval(x), np.asarray(condition))
     keys = tf.data.Dataset.random(seed=checks.check_seed(seed), rerandomize_each_iteration=True).take(1)
-    return inputs.batches(_unit_interval(x), batch_size, seed, keys, shuffle, draw)
+    return inputs.batches(arrays, batch_size, seed, keys, shuffle, draw)
 
 
 def _unit_interval(x):

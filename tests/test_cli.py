@@ -159,6 +159,19 @@ def test_bernoulli_binarizes(run, tmp_path):
     assert report["elbo"] == pytest.approx(kvae.evaluation.elbo(vae, x_test).mean(), abs=1e-3)
 
 
+@pytest.mark.parametrize("likelihood", ["bernoulli", "normal"])
+def test_conditional_on_labels(run, tmp_path, likelihood):
+    code, _, err = run("train", "digits", "--condition", "label", "--likelihood", likelihood, "--out", "out", *QUICK)
+    assert code == 0, err
+    assert run("sample", "out", "--condition", "7", "--out", "sevens.npy", "-n", "3")[0] == 0
+    vae = kvae.pretrained.load(tmp_path / "out")
+    np.testing.assert_allclose(np.load(tmp_path / "sevens.npy"), vae.sample(3, condition=7, seed=0), atol=1e-6)
+    assert run("evaluate", "out", "--samples", "3")[0] == 0
+    code, _, err = run("sample", "out", "--out", "none.npy")
+    assert code == 2 and "needs a `condition`" in " ".join(err.replace("│", " ").split())
+    assert not (tmp_path / "none.npy").exists()
+
+
 # What is refused
 
 
@@ -174,8 +187,17 @@ def test_bernoulli_binarizes(run, tmp_path):
         (["train", "digits", "--network", "transformer"], "dense or conv"),
         (["train", "digits", "--likelihood", "gaussian"], "Unknown likelihood 'gaussian'"),
         (["train", "digits", "--posterior", "diagonal"], "Did you mean 'diagonal_normal'"),
-        (["train", "digits", "--objective", "iwae", "--beta", "2"], "belongs to --objective elbo"),
-        (["train", "digits", "--objective", "iwae", "--warmup", "2"], "belongs to --objective elbo"),
+        (
+            ["train", "digits", "--objective", "iwae", "--beta", "2"],
+            "--beta needs an objective that takes one, which iwae",
+        ),
+        (
+            ["train", "digits", "--objective", "iwae", "--warmup", "2"],
+            "--warmup needs an objective with a beta, which iwae",
+        ),
+        (["train", "digits", "--objective", "elbow"], "Did you mean 'elbo'"),
+        (["train", "digits", "--condition", "colour"], "must be label"),
+        (["train", "table.npy", "--condition", "label"], "needs data with labels"),
         (["train", "digits", "--latent-dim", "0"], "greater than or equal to 1"),
         (["train", "digits", "--beta", "-1"], "greater than or equal to 0"),
         (["train", "digits", "--learning-rate", "0"], "larger than zero"),
