@@ -165,8 +165,8 @@ def _check_decoder(vae, data_shape, input_shapes):
             else f"Make the decoder without its last operation, '{last.name}'."
         )
         raise ValueError(
-            f"The decoder ends in a {likelihood.link}, but the likelihood {type(likelihood).__name__} takes logits and "
-            f"applies the {likelihood.link} itself. {mend}"
+            f"The decoder ends in a {likelihood.link}, but the likelihood {type(likelihood).__name__} takes "
+            f"{'log-rates' if likelihood.link == 'exponential' else 'logits'} and applies the {likelihood.link} itself. {mend}"
         )
 
 

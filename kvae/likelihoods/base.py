@@ -1,0 +1,129 @@
+"""What all likelihoods share."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from kvae import parts
+from kvae.likelihoods import distributions
+
+tfd = tfp.distributions
+
+# Scales and rates from 3e-7 to 4e8: wide enough for any data, narrow enough that densities and their gradients stay
+# finite in float32. Outside, the bound holds and the gradient is zero.
+LOG_RANGE = (-15.0, 20.0)
+
+
+def clipped(log_value, low=LOG_RANGE[0], high=LOG_RANGE[1]):
+    """Decoder outputs, or weights, that are logarithms, held between two bounds."""
+    return tf.clip_by_value(tf.convert_to_tensor(log_value), low, high)
+
+
+def bounded_exp(log_value, low=LOG_RANGE[0], high=LOG_RANGE[1]):
+    """exp of `clipped` logarithms."""
+    return tf.exp(clipped(log_value, low, high))
+
+
+def check_int(name, value, least):
+    """`value` as an int that is large enough, else ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"`{name}` must be an int of at least {least}. Received: {name}={value!r}")
+    return int(value)
+
+
+def first_between(values, steps, tolerance=0.0):
+    """The first value of a numpy array that is no multiple of 1 / steps, or None. NaN and infinities are left out."""
+    if values.dtype.kind != "f":
+        return None
+    for start in range(0, len(values), 64):  # blocks stay in the cache and take no memory
+        block = values[start : start + 64]
+        with np.errstate(invalid="ignore"):
+            scaled = block * np.asarray(steps, block.dtype)
+            wrong = block[np.abs(scaled - np.round(scaled)) > tolerance]
+        if wrong.size:
+            return wrong[0]
+    return None
+
+
+class Likelihood(parts.Part):
+    """Base class of the likelihoods.
+
+    A subclass gives `base`, the distribution of each value of x by itself. Called as a layer it gives the mean
+    `[..., *data_shape]`, which is what leaves in an exported decoder.
+
+    Attributes:
+        num_params: decoder outputs per value of x; the decoder's last axis is that many times the data's.
+        support: pair (low, high) that every value of x must lie within, or None.
+        counts: whether x holds whole numbers, so that integer arrays are welcome and fractions are not.
+        link: name of the activation that the likelihood applies itself, so that the decoder must not; or None.
+    """
+
+    num_params = 1
+    support = None
+    counts = False
+    link = None
+
+    def base(self, *params):
+        """The distribution of each value, from `num_params` tensors `[..., *data_shape]`: batch `[..., *data_shape]`."""
+        raise NotImplementedError
+
+    def distribution(self, params, mask=None):
+        """The distribution p(x|z) of decoder outputs.
+
+        Args:
+            params: `[..., *data_shape]` with `num_params` times as many channels, any float dtype.
+            mask: optional bool `[..., *data_shape]`; values where it is False do not count in `log_prob`.
+
+        Returns:
+            tfd distribution: batch `[...]`, event `data_shape`.
+        """
+        return self.of_examples(self.base(*self.split(params)), mask)
+
+    def split(self, params):
+        """The `num_params` float32 tensors `[..., *data_shape]` that lie one after the other in the decoder's output."""
+        return tf.split(tf.cast(params, tf.float32), self.num_params, axis=-1)
+
+    def of_examples(self, base, mask=None):
+        """The distribution of whole examples, from that of each of their values."""
+        if mask is not None:
+            base = distributions.Masked(base, mask)
+        rank = len(base.batch_shape) - 1 if self.data_shape is None else len(self.data_shape)
+        return tfd.Independent(base, reinterpreted_batch_ndims=rank)
+
+    def params_shape(self, data_shape):
+        """Shape of the decoder's output for one example of shape `data_shape`."""
+        return (*data_shape[:-1], data_shape[-1] * self.num_params)
+
+    def log_prob(self, params, x, mask=None, training=False):
+        """log p(x|z) `[...]` in nats, from decoder outputs; a place for what a likelihood learns from x as it trains."""
+        return self.distribution(params, mask).log_prob(x)
+
+    @property
+    def output_shape(self):
+        return (None, *self.data_shape)
+
+    def check(self, values, name="x"):
+        """Raises ValueError unless every value of a numpy array lies in the support. NaN is not looked at."""
+        low, high = values.min(), values.max()
+        if np.isnan(low):
+            low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+        if np.isnan(low):  # nothing was observed
+            return
+        what, received = type(self).__name__, f"Received: values from {low:g} to {high:g} of dtype {values.dtype}."
+        scale = f" For images of 0 to 255: {name}.astype('float32') / 255."
+        if self.support is not None and not (self.support[0] <= low and high <= self.support[1]):
+            hint = scale if self.support == (0.0, 1.0) else ""
+            raise ValueError(
+                f"`{name}` must lie in [{self.support[0]:g}, {self.support[1]:g}] for the likelihood {what}. "
+                f"{received}{hint}"
+            )
+        if self.support is None and not self.counts and values.dtype.kind in "iu":
+            raise ValueError(f"`{name}` must hold floating-point numbers for the likelihood {what}. {received}{scale}")
+        if self.counts and (fraction := first_between(values, 1)) is not None:
+            raise ValueError(
+                f"`{name}` must hold whole numbers for the likelihood {what}. Received: {fraction:g} among them. Take "
+                "raw counts or class indices, neither scaled nor averaged; for other values, another likelihood."
+            )
+
+    def call(self, params):
+        return self.distribution(params).mean()

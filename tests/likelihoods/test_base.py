@@ -1,0 +1,122 @@
+"""Names, and what is refused before it trains."""
+
+import numpy as np
+import pytest
+
+from kvae import likelihoods
+from kvae.likelihoods import (
+    Bernoulli,
+    Beta,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Joint,
+    Laplace,
+    NegativeBinomial,
+    Normal,
+    Poisson,
+    StudentT,
+    ZeroInflated,
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["bernoulli", "continuous_bernoulli", "negative_binomial", "student_t", "zero_inflated"]
+)
+def test_names(name):
+    assert type(likelihoods.get(name)).__name__.lower() == name.replace("_", "")
+
+
+@pytest.mark.parametrize("identifier", ["categorical", Categorical])
+def test_what_needs_arguments_says_so(identifier):
+    with pytest.raises(
+        ValueError, match=r"Categorical needs `num_classes`.*Use likelihood=kvae.likelihoods.Categorical"
+    ):
+        likelihoods.get(identifier)
+    with pytest.raises(ValueError, match=r"must be a list of pairs.*such as kvae.likelihoods.Joint.*Received: None"):
+        likelihoods.get("joint")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Normal(0), r"`scale` must be a positive number, or None.*'optimal'\]. Received: scale=0"),
+        (lambda: Normal(-1.0), "must be a positive number"),
+        (lambda: Normal(float("nan")), "must be a positive number"),
+        (lambda: Normal(float("inf")), "must be a positive number"),
+        (lambda: Normal(True), "must be a positive number"),
+        (lambda: Normal([0.7]), "must be a positive number"),
+        (lambda: Normal("learned"), "must be a positive number.*Received: scale='learned'"),
+        (lambda: Laplace("learned"), "must be a positive number"),
+        (lambda: StudentT(scale="optimal"), r"\['feature', 'decoder'\]"),
+        (lambda: StudentT(df=1), "`df` must be a number above 1"),
+        (lambda: StudentT(df="5"), "`df` must be a number above 1"),
+        (lambda: Beta(epsilon=0.0), "`epsilon` must lie between 1e-7 and 0.5"),
+        (lambda: Beta(epsilon="small"), "`epsilon` must lie between 1e-7 and 0.5"),
+        (lambda: Categorical(1), "`num_classes` must be an int of at least 2. Received: num_classes=1"),
+        (lambda: Categorical(3.0), "`num_classes` must be an int"),
+        (lambda: DiscretizedLogistic(num_levels=1), "`num_levels` must be an int of at least 2"),
+        (lambda: DiscretizedLogistic(num_components=0), "`num_components` must be an int of at least 1"),
+        (lambda: ZeroInflated("bernoulli"), "Unknown likelihood 'bernoulli'.*poisson, negative_binomial"),
+        (lambda: ZeroInflated(Categorical(3)), "must be one of counts.*Received: Categorical"),
+        (lambda: ZeroInflated(ZeroInflated()), "must be one of counts.*Received: ZeroInflated"),
+        (lambda: Joint([]), "`parts` must be a list of pairs"),
+        (lambda: Joint("normal"), "`parts` must be a list of pairs"),
+        (lambda: Joint([("normal", 1, 2)]), "`parts` must be a list of pairs"),
+        (lambda: Joint([("normal", 0)]), "`num_columns` must be an int of at least 1"),
+        (lambda: Joint([("categorical", 2)]), "Categorical needs `num_classes`"),
+        (lambda: Joint([(each, 1) for each in [Normal()] * 2]), "object of its own"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+BYTES = np.array([[0, 255]], "uint8")
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "x", "message"),
+    [
+        (Bernoulli(), BYTES, r"must lie in \[0, 1\].*Bernoulli.*Received: values from 0 to 255 of dtype uint8.*/ 255"),
+        (Bernoulli(), np.full((2, 3), 1.5), r"must lie in \[0, 1\]"),
+        (Bernoulli(), np.array([[-0.1, 0.0]]), r"must lie in \[0, 1\]"),
+        (ContinuousBernoulli(), BYTES, r"must lie in \[0, 1\]"),
+        (Beta(), np.array([1.5]), r"must lie in \[0, 1\]"),
+        (DiscretizedLogistic(), BYTES, r"must lie in \[0, 1\].*/ 255"),
+        (
+            DiscretizedLogistic(),
+            np.array([0.1, 0.2, np.nan]),
+            r"levels k / 255.*Received: 0.1, which is between two. Round",
+        ),
+        (Normal(), BYTES, r"floating-point.*Received: values from 0 to 255 of dtype uint8.*/ 255"),
+        (Laplace(), BYTES, "floating-point"),
+        (StudentT(), BYTES, "floating-point"),
+        (Poisson(), np.array([-1, 2]), r"must lie in \[0, inf\] for the likelihood Poisson"),
+        (Poisson(), np.array([0.5, 2.0, np.nan]), "whole numbers.*Received: 0.5 among them"),
+        (NegativeBinomial(), np.array([0.5]), "whole numbers"),
+        (ZeroInflated(), np.array([0.5]), "whole numbers"),
+        (
+            Categorical(3),
+            np.array([0, 3]),
+            r"must lie in \[0, 2\] for the likelihood Categorical. Received: values from 0 to 3",
+        ),
+        (Categorical(3), np.array([0.5]), "whole numbers"),
+    ],
+)
+def test_values_outside_the_support(likelihood, x, message):
+    with pytest.raises(ValueError, match=message):
+        likelihood.check(x)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool", "float32", "float64"])
+def test_zeros_and_ones_of_any_type_are_bits_levels_classes_and_counts(dtype):
+    for likelihood in (Bernoulli(), DiscretizedLogistic(), Categorical(2), Poisson()):
+        likelihood.check(np.array([[0, 1], [1, 1]], dtype))
+
+
+def test_missing_values_are_not_looked_at():
+    for likelihood in (Bernoulli(), Normal(), DiscretizedLogistic(), Categorical(3), Poisson()):
+        likelihood.check(np.array([[0.0, np.nan], [1.0, np.nan]]))
+        likelihood.check(np.full((2, 2), np.nan))
