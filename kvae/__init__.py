@@ -10,8 +10,8 @@ Networks make tensors. Heads turn tensors into `tfp` distributions. An objective
     posteriors     q(z|x)
     priors         p(z)
     likelihoods    p(x|z)
-    objectives     ELBO, IWAE
-    callbacks      BetaWarmup
+    objectives     ELBO, IWAE, Renyi, BetaTC, FactorVAE, InfoVAE, WAE, DIP
+    callbacks      BetaWarmup, BetaCycle, CapacityRamp
     evaluation     likelihoods with standard errors
     data           data sets, files and binarisation
     plots          pictures

@@ -172,7 +172,11 @@ class VAE(keras.Model):
         log_likelihood = self.likelihood.log_prob(
             likelihood_params, target, target_mask, training
         )  # log p(x|z)  [S, B]
-        return objectives.Terms(posterior, prior, z, log_likelihood, self.posterior, params, noise, memo)
+
+        def draw_prior():
+            return self.prior.from_noise(noise.auxiliary(self.prior.noise_size), self)
+
+        return objectives.Terms(posterior, prior, z, log_likelihood, self.posterior, params, noise, memo, draw_prior)
 
     def call(self, x, training=False):
         params = self.posterior_params(x, training=training)

@@ -1,3 +1,4 @@
+import inspect
 import warnings
 
 import keras
@@ -6,30 +7,37 @@ from building import digits, make_vae
 
 import kvae
 
-X = digits()[0][:64]
+X = digits()[0][:32]
 
 
-def fit_and_watch(vae, *callbacks, epochs=5):
-    betas = []
-    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: betas.append(float(vae.objective.beta)))
-    vae.fit(X, epochs=epochs, verbose=0, callbacks=[*callbacks, watch])
-    return betas
+def fit_and_watch(vae, *callbacks, epochs=5, variable="beta", **arguments):
+    values = []
+    watch = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: values.append(float(getattr(vae.objective, variable)))
+    )
+    vae.fit(X, epochs=epochs, verbose=0, callbacks=[*callbacks, watch], **arguments)
+    return values
+
+
+def eager_vae(**arguments):
+    """A VAE that is not traced, for what happens between the steps."""
+    return make_vae(**arguments, compile_arguments={"run_eagerly": True})
 
 
 def test_beta_rises_to_the_objective_s_own():
-    vae = make_vae(objective=kvae.objectives.ELBO(beta=2.0))
+    vae = eager_vae(objective=kvae.objectives.ELBO(beta=2.0))
     assert fit_and_watch(vae, kvae.callbacks.BetaWarmup(epochs=4)) == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0])
 
 
 def test_start_and_stop():
     warmup = kvae.callbacks.BetaWarmup(epochs=2, start=1.0, stop=3.0)
-    assert fit_and_watch(make_vae(), warmup, epochs=3) == pytest.approx([2.0, 3.0, 3.0])
+    assert fit_and_watch(eager_vae(), warmup, epochs=3) == pytest.approx([2.0, 3.0, 3.0])
 
 
 def test_ramp_as_long_as_the_training_ends_at_stop():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fit_and_watch(make_vae(), kvae.callbacks.BetaWarmup(epochs=3), epochs=3)[-1] == 1.0
+        assert fit_and_watch(eager_vae(), kvae.callbacks.BetaWarmup(epochs=3), epochs=3)[-1] == 1.0
 
 
 def test_beta_weighs_the_trained_loss():
@@ -46,7 +54,7 @@ def test_beta_weighs_the_trained_loss():
 
 def test_warns_when_longer_than_the_training():
     with pytest.warns(UserWarning, match="BetaWarmup takes 10 epochs and training 2: beta will not reach 1"):
-        fit_and_watch(make_vae(), kvae.callbacks.BetaWarmup(epochs=10), epochs=2)
+        fit_and_watch(eager_vae(), kvae.callbacks.BetaWarmup(epochs=10), epochs=2)
 
 
 def test_warns_when_training_stops_on_the_way():
@@ -55,7 +63,7 @@ def test_warns_when_training_stops_on_the_way():
             self.model.stop_training = True
 
     with pytest.warns(UserWarning, match=r"beta is 0\.25, not 1.*start_from_epoch"):
-        fit_and_watch(make_vae(), kvae.callbacks.BetaWarmup(epochs=4), Stop())
+        fit_and_watch(eager_vae(), kvae.callbacks.BetaWarmup(epochs=4), Stop())
 
 
 def test_bad_arguments():
@@ -64,5 +72,108 @@ def test_bad_arguments():
             kvae.callbacks.BetaWarmup(epochs=epochs)
     with pytest.raises(ValueError, match="zero or larger"):
         kvae.callbacks.BetaWarmup(epochs=2, stop=-1.0)
+    with pytest.raises(ValueError, match="zero or larger"):
+        kvae.callbacks.BetaWarmup(epochs=2, start=float("nan"))
     with pytest.raises(ValueError, match="needs an objective with a `beta`.*Received: IWAE"):
-        make_vae(objective="iwae").fit(X, verbose=0, callbacks=[kvae.callbacks.BetaWarmup(2)])
+        eager_vae(objective="iwae").fit(X, verbose=0, callbacks=[kvae.callbacks.BetaWarmup(2)])
+
+
+def test_beta_cycle_rises_again_and_again():
+    expected = [0.5, 1.0, 1.0, 1.0] * 2
+    assert fit_and_watch(eager_vae(), kvae.callbacks.BetaCycle(4), epochs=8) == pytest.approx(expected)
+    whole = kvae.callbacks.BetaCycle(cycle_epochs=4, proportion=1.0, start=1.0, stop=3.0)
+    assert [whole.value(epoch) for epoch in range(5)] == pytest.approx([1.5, 2.0, 2.5, 3.0, 1.5])
+    documented = kvae.callbacks.BetaCycle(cycle_epochs=10, stop=1.0)
+    assert [documented.value(epoch) for epoch in range(10)] == pytest.approx([0.2, 0.4, 0.6, 0.8] + 6 * [1.0])
+
+
+def test_beta_cycle_warns_when_training_ends_on_the_way_up():
+    message = "BetaCycle takes 6 epochs and training 5: beta will not reach 1 in the last cycle"
+    with pytest.warns(UserWarning, match=message):
+        fit_and_watch(eager_vae(), kvae.callbacks.BetaCycle(4), epochs=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_and_watch(eager_vae(), kvae.callbacks.BetaCycle(4), epochs=6)
+
+
+def test_beta_cycle_drives_the_total_correlation_too():
+    objective = kvae.objectives.BetaTC(beta=6.0, dataset_size=32)
+    assert fit_and_watch(eager_vae(objective=objective), kvae.callbacks.BetaCycle(4), epochs=2) == [3.0, 6.0]
+
+
+def test_capacity_rises():
+    vae = eager_vae(objective=kvae.objectives.ELBO(beta=10.0, capacity=0.0))
+    ramp = kvae.callbacks.CapacityRamp(4, 20.0)
+    assert fit_and_watch(vae, ramp, variable="capacity") == pytest.approx([5.0, 10.0, 15.0, 20.0, 20.0])
+    vae = eager_vae(objective=kvae.objectives.ELBO(beta=10.0, capacity=8.0))
+    assert fit_and_watch(vae, kvae.callbacks.CapacityRamp(2), epochs=2, variable="capacity") == [4.0, 8.0]
+
+
+def test_capacity_ramp_refuses_an_objective_without_capacity():
+    for objective in ("elbo", "iwae"):
+        with pytest.raises(ValueError, match=r"CapacityRamp needs an objective with a `capacity`.*capacity=25"):
+            eager_vae(objective=objective).fit(X, verbose=0, callbacks=[kvae.callbacks.CapacityRamp(2, 10.0)])
+    with pytest.warns(UserWarning, match="CapacityRamp takes 4 epochs and training 1: capacity will not reach 20"):
+        vae = eager_vae(objective=kvae.objectives.ELBO(capacity=0.0))
+        vae.fit(X, verbose=0, callbacks=[kvae.callbacks.CapacityRamp(4, 20.0)])
+
+
+@pytest.mark.parametrize("stop", [1.0, None])
+def test_resumed_training_goes_on_where_it_was(stop):
+    vae, warmup = eager_vae(), kvae.callbacks.BetaWarmup(epochs=4, stop=stop)
+    with pytest.warns(UserWarning, match="takes 4 epochs and training 2"):
+        assert fit_and_watch(vae, warmup, epochs=2) == [0.25, 0.5]
+    assert fit_and_watch(vae, warmup, epochs=5, initial_epoch=2) == [0.75, 1.0, 1.0]
+
+
+def test_resuming_on_the_way_does_not_take_the_beta_of_the_moment_for_the_end():
+    vae = eager_vae(objective=kvae.objectives.ELBO(beta=0.5))
+    with pytest.raises(
+        ValueError, match=r"resumes in epoch 3.*0\.5, may be a value on the way: give BetaWarmup\(stop="
+    ):
+        fit_and_watch(vae, kvae.callbacks.BetaWarmup(epochs=4), initial_epoch=2)
+    assert fit_and_watch(vae, kvae.callbacks.BetaWarmup(epochs=4, stop=1.0), initial_epoch=2) == [0.75, 1.0, 1.0]
+    assert fit_and_watch(vae, kvae.callbacks.BetaWarmup(epochs=4), initial_epoch=4) == [1.0]  # the ramp is over
+
+
+def test_one_callback_for_two_models_takes_the_end_of_each():
+    warmup = kvae.callbacks.BetaWarmup(epochs=1)
+    for beta in (2.0, 3.0):
+        assert fit_and_watch(eager_vae(objective=kvae.objectives.ELBO(beta=beta)), warmup, epochs=1) == [beta]
+
+
+def test_nothing_to_change_is_refused():
+    with pytest.raises(ValueError, match="BetaWarmup has nothing to change: beta would be 0 from start to stop"):
+        fit_and_watch(eager_vae(objective=kvae.objectives.ELBO(beta=0.0)), kvae.callbacks.BetaWarmup(2))
+
+
+def test_model_without_an_objective_is_refused():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(loss="mse", run_eagerly=True)
+    for callback in (kvae.callbacks.BetaWarmup(2), kvae.callbacks.BetaCycle(4), kvae.callbacks.CapacityRamp(2, 1.0)):
+        with pytest.raises(ValueError, match="changes the objective of a kvae.VAE.*Received: Sequential"):
+            model.fit(keras.ops.zeros((4, 2)), keras.ops.zeros((4, 1)), verbose=0, callbacks=[callback])
+
+
+def test_bad_cycles():
+    for arguments in (
+        {"cycle_epochs": 2},
+        {"cycle_epochs": 10, "proportion": 1.5},
+        {"cycle_epochs": 10, "proportion": 0},
+    ):
+        with pytest.raises(ValueError, match="must be longer than one epoch and no longer than the cycle"):
+            kvae.callbacks.BetaCycle(**arguments)
+    with pytest.raises(ValueError, match="`cycle_epochs` must be a whole number"):
+        kvae.callbacks.BetaCycle(0)
+
+
+def test_every_schedule_names_its_paper_and_has_an_example():
+    schedules = [
+        each
+        for _, each in inspect.getmembers(kvae.callbacks, inspect.isclass)
+        if issubclass(each, kvae.callbacks.Schedule) and each is not kvae.callbacks.Schedule
+    ]
+    assert {each.__name__ for each in schedules} == {"BetaWarmup", "BetaCycle", "CapacityRamp"}
+    for each in schedules:
+        for part in ("arXiv:", "Args:", "Raises:", "Example:"):
+            assert part in each.__doc__

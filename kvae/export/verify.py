@@ -133,8 +133,11 @@ def _posterior(vae, x, c):
 
 
 def _x_mean(vae, z, c):
-    likelihood = vae.decode(pair(z, c))
-    return likelihood.mean(), _scale(likelihood, vae.likelihood.support)
+    params = vae.likelihood_params(tf.convert_to_tensor(z), c)
+    mean = vae.likelihood(params)
+    if len(mean.shape) > 1 + len(vae.data_shape):  # the probabilities of classes, whatever the range of their numbers
+        return mean, 1.0
+    return mean, _scale(vae.likelihood.distribution(params), vae.likelihood.support)
 
 
 def _scale(distribution, support=None):

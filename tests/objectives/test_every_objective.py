@@ -1,0 +1,103 @@
+"""What holds for every objective; a class without a row in CASES fails."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from building import digits, make_vae
+from replicas import two_replicas
+
+from kvae import objectives, parts
+
+X, X_TEST = digits()
+X, X_TEST = X[:33], X_TEST[:40]
+
+CASES = {
+    "ELBO": lambda: objectives.ELBO(beta=2.0, num_samples=2),
+    "ELBO free bits": lambda: objectives.ELBO(free_bits=0.1),
+    "ELBO capacity": lambda: objectives.ELBO(beta=10.0, capacity=2.0),
+    "IWAE": lambda: objectives.IWAE(num_samples=4),
+    "IWAE stl": lambda: objectives.IWAE(num_samples=4, gradient="stl"),
+    "IWAE dreg": lambda: objectives.IWAE(num_samples=4, gradient="dreg"),
+    "Renyi": lambda: objectives.Renyi(alpha=0.5, num_samples=4),
+    "BetaTC": lambda: objectives.BetaTC(beta=3.0, dataset_size=40),
+    "BetaTC weighted": lambda: objectives.BetaTC(alpha=0.5, dataset_size=40, sampling="weighted"),
+    "FactorVAE": lambda: objectives.FactorVAE(gamma=5.0, hidden=(8, 8)),
+    "InfoVAE": lambda: objectives.InfoVAE(alpha=0.5, scale=100.0),
+    "WAE": lambda: objectives.WAE(weight=50.0),
+    "DIP": lambda: objectives.DIP("i", diagonal_weight=20.0, off_diagonal_weight=2.0),
+    "DIP ii": lambda: objectives.DIP("ii"),
+}
+each_case = pytest.mark.parametrize("name", CASES)
+
+
+def test_every_objective_has_a_case():
+    classes = {
+        name
+        for name, each in inspect.getmembers(objectives, inspect.isclass)
+        if issubclass(each, objectives.Objective) and each is not objectives.Objective
+    }
+    assert classes == {name.split()[0] for name in CASES}
+    assert classes | {"Objective", "Terms"} <= set(objectives.__all__)
+
+
+def test_every_objective_has_a_name_or_says_what_it_needs():
+    for name in {name.split()[0] for name in CASES} - {"BetaTC"}:
+        assert type(objectives.get(parts.snake_case(name))) is getattr(objectives, name)
+
+
+@each_case
+def test_trains_evaluates_and_comes_back_from_disk(name, tmp_path):
+    vae = make_vae(objective=CASES[name](), compile_arguments={"run_eagerly": True})  # the next test has the graph
+    history = vae.fit(X, batch_size=32, verbose=0).history  # the last batch has one example
+    assert np.isfinite(history["loss"]).all()
+    report = vae.evaluate(X_TEST, verbose=0, return_dict=True)
+    assert report["elbo"] == pytest.approx(-report["reconstruction"] - report["kl"], rel=1e-5)
+    vae.save(tmp_path / "vae.keras")
+    again = keras.models.load_model(tmp_path / "vae.keras")
+    assert again.objective.get_config() == vae.objective.get_config()
+    assert again.evaluate(X_TEST, verbose=0, return_dict=True) == report
+
+
+@each_case
+def test_docstring_names_the_paper_and_has_an_example(name):
+    text = inspect.getdoc(getattr(objectives, name.split()[0]))
+    for part in ("Args:", "Raises:", "arXiv:", "equation", "Example:\n    >>> "):
+        assert part in text or (part == "equation" and "section" in text), part
+
+
+def test_losses_and_gradients_are_finite_and_the_same_under_xla():
+    """All objectives on the same terms, with z gated as DReG does; compiled once, for the time that takes."""
+    vae = make_vae(objective=objectives.IWAE(num_samples=4, gradient="dreg"))
+    made = {name: make() for name, make in CASES.items()}
+    for objective in made.values():
+        objective.build(data_shape=vae.data_shape, latent_dim=vae.latent_dim)
+    kernel = vae.encoder.layers[-1].kernel.value
+
+    def losses(x):
+        terms = vae.terms(x)
+        return {name: objective.loss(terms) for name, objective in made.items()}
+
+    def total(x):
+        with tf.GradientTape() as tape:
+            found = losses(x)
+            value = tf.add_n([tf.reduce_mean(each) for each in found.values()])
+        return found, tape.gradient(value, kernel)
+
+    plain, compiled = total(X_TEST), tf.function(total, jit_compile=True, autograph=False)(X_TEST)
+    np.testing.assert_allclose(compiled[1], plain[1], atol=1e-4 * np.abs(plain[1]).max())
+    with tf.GradientTape(persistent=True) as tape:
+        means = {name: tf.reduce_mean(loss) for name, loss in losses(X_TEST).items()}
+    for name in CASES:
+        assert plain[0][name].shape == (40,)
+        np.testing.assert_allclose(compiled[0][name], plain[0][name], rtol=1e-4, err_msg=name)
+        assert 0 < np.abs(tape.gradient(means[name], kernel)).max() < np.inf, name
+
+
+def test_two_replicas_share_a_discriminator():
+    with two_replicas().scope():
+        vae = make_vae(objective=CASES["FactorVAE"]())
+    history = vae.fit(X, batch_size=32, verbose=0).history
+    assert np.isfinite(history["loss"]).all() and 0.3 < history["discriminator_loss"][0] < 1.5
