@@ -11,6 +11,7 @@ Networks make tensors. Heads turn tensors into `tfp` distributions. An objective
     priors         p(z)
     likelihoods    p(x|z)
     objectives     ELBO, IWAE, Renyi, BetaTC, FactorVAE, InfoVAE, WAE, DIP
+    flows          normalising flows, of which posteriors and priors are made
     callbacks      BetaWarmup, BetaCycle, CapacityRamp
     evaluation     likelihoods with standard errors
     data           data sets, files and binarisation
@@ -40,7 +41,19 @@ if keras.config.backend() != "tensorflow":
         "Set KERAS_BACKEND=tensorflow before importing it."
     )
 
-from kvae import callbacks, data, evaluation, likelihoods, networks, objectives, posteriors, pretrained, priors, random
+from kvae import (
+    callbacks,
+    data,
+    evaluation,
+    flows,
+    likelihoods,
+    networks,
+    objectives,
+    posteriors,
+    pretrained,
+    priors,
+    random,
+)
 from kvae.autoencoder import Autoencoder
 from kvae.sampling import Sampling
 from kvae.vae import VAE
@@ -55,6 +68,7 @@ __all__ = [
     "data",
     "evaluation",
     "export",
+    "flows",
     "likelihoods",
     "networks",
     "objectives",

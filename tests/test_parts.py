@@ -28,41 +28,47 @@ def concrete_classes():
 
 # One instance of every class that is not made of its defaults. A class without a row here fails the test below.
 INSTANCES = {
-    "Bernoulli": lambda: likelihoods.Bernoulli(),
-    "Normal": lambda: likelihoods.Normal(scale=0.7),
-    "Beta": lambda: likelihoods.Beta(epsilon=1e-3),
-    "Categorical": lambda: likelihoods.Categorical(5),
-    "ContinuousBernoulli": lambda: likelihoods.ContinuousBernoulli(),
-    "DiscretizedLogistic": lambda: likelihoods.DiscretizedLogistic(num_levels=16, num_components=3),
-    "Joint": lambda: likelihoods.Joint([("normal", 2), (likelihoods.Categorical(4), 1)]),
-    "Laplace": lambda: likelihoods.Laplace(scale="decoder"),
-    "NegativeBinomial": lambda: likelihoods.NegativeBinomial(),
-    "Poisson": lambda: likelihoods.Poisson(),
-    "StudentT": lambda: likelihoods.StudentT(df=3.0, scale="feature"),
-    "ZeroInflated": lambda: likelihoods.ZeroInflated("negative_binomial"),
-    "DiagonalNormal": lambda: posteriors.DiagonalNormal(),
-    "StandardNormal": lambda: priors.StandardNormal(),
-    "ELBO": lambda: objectives.ELBO(beta=3.5, num_samples=2, capacity=4.0),
-    "IWAE": lambda: objectives.IWAE(num_samples=5, gradient="dreg"),
-    "Renyi": lambda: objectives.Renyi(alpha=0.25, num_samples=3),
-    "BetaTC": lambda: objectives.BetaTC(alpha=0.5, beta=4.0, gamma=2.0, dataset_size=100, sampling="weighted"),
-    "FactorVAE": lambda: objectives.FactorVAE(gamma=3.0, hidden=(8, 4)),
-    "InfoVAE": lambda: objectives.InfoVAE(alpha=0.5, scale=20.0),
-    "WAE": lambda: objectives.WAE(weight=3.0),
-    "DIP": lambda: objectives.DIP("i", 20.0, 2.0),
-    "Sampling": lambda: kvae.Sampling("diagonal_normal", seed=4),
+    "kvae>Bernoulli": lambda: likelihoods.Bernoulli(),
+    "kvae>Normal": lambda: likelihoods.Normal(scale=0.7),
+    "kvae>Beta": lambda: likelihoods.Beta(epsilon=1e-3),
+    "kvae>Categorical": lambda: likelihoods.Categorical(5),
+    "kvae>ContinuousBernoulli": lambda: likelihoods.ContinuousBernoulli(),
+    "kvae>DiscretizedLogistic": lambda: likelihoods.DiscretizedLogistic(num_levels=16, num_components=3),
+    "kvae>Joint": lambda: likelihoods.Joint([("normal", 2), (likelihoods.Categorical(4), 1)]),
+    "kvae>Laplace": lambda: likelihoods.Laplace(scale="decoder"),
+    "kvae>NegativeBinomial": lambda: likelihoods.NegativeBinomial(),
+    "kvae>Poisson": lambda: likelihoods.Poisson(),
+    "kvae>StudentT": lambda: likelihoods.StudentT(df=3.0, scale="feature"),
+    "kvae>ZeroInflated": lambda: likelihoods.ZeroInflated("negative_binomial"),
+    "kvae>DiagonalNormal": lambda: posteriors.DiagonalNormal(),
+    "kvae>StandardNormal": lambda: priors.StandardNormal(),
+    "kvae>ELBO": lambda: objectives.ELBO(beta=3.5, num_samples=2, capacity=4.0),
+    "kvae>IWAE": lambda: objectives.IWAE(num_samples=5, gradient="dreg"),
+    "kvae>Renyi": lambda: objectives.Renyi(alpha=0.25, num_samples=3),
+    "kvae>BetaTC": lambda: objectives.BetaTC(alpha=0.5, beta=4.0, gamma=2.0, dataset_size=100, sampling="weighted"),
+    "kvae>FactorVAE": lambda: objectives.FactorVAE(gamma=3.0, hidden=(8, 4)),
+    "kvae>InfoVAE": lambda: objectives.InfoVAE(alpha=0.5, scale=20.0),
+    "kvae>WAE": lambda: objectives.WAE(weight=3.0),
+    "kvae>DIP": lambda: objectives.DIP("i", 20.0, 2.0),
+    "kvae>Sampling": lambda: kvae.Sampling("diagonal_normal", seed=4),
+    "kvae>FullNormal": lambda: posteriors.FullNormal(),
+    "kvae.posteriors>Flow": lambda: posteriors.Flow(num_steps=3, hidden=(8, 4), kind="coupling", context_size=5),
+    "kvae.priors>Normal": lambda: priors.Normal([1.0, 2.0], [[1.0, 0.0], [0.5, 2.0]], covariance="full", learned=False),
+    "kvae>NormalMixture": lambda: priors.NormalMixture(num_components=7, covariance="full", seed=3),
+    "kvae>VampPrior": lambda: priors.VampPrior(num_components=9, learn_weights=True, seed=2),
+    "kvae.priors>Flow": lambda: priors.Flow(num_steps=3, hidden=(8,), kind="maf"),
 }
 
 
 def test_every_class_has_an_instance():
-    assert {each.__name__ for _, each in concrete_classes()} == set(INSTANCES)
+    assert {keras.saving.get_registered_name(each) for _, each in concrete_classes()} == set(INSTANCES)
 
 
 @pytest.mark.parametrize("name", INSTANCES)
 def test_config_round_trip(name):
     part = INSTANCES[name]()
     stored = json.loads(json.dumps(keras.saving.serialize_keras_object(part)))
-    assert stored["registered_name"] == f"kvae>{name}"
+    assert stored["registered_name"] == name
     again = keras.saving.deserialize_keras_object(stored)
     assert type(again) is type(part)
     assert again.get_config() == part.get_config()
@@ -83,7 +89,7 @@ def test_every_class_has_a_name(what, module):
             continue
         name = parts.snake_case(each.__name__)
         if each in (likelihoods.Categorical, likelihoods.Joint, objectives.BetaTC):
-            with pytest.raises(ValueError, match=f"{each.__name__} needs.*a name alone cannot give"):
+            with pytest.raises(ValueError, match=f"{each.__name__}.*(a name alone cannot give|Received: None)"):
                 module.get(name)
             continue
         assert type(module.get(name)) is each
