@@ -305,6 +305,8 @@ def _progress(keras, epochs, start):
         task = bar.add_task("", total=epochs, note="compiling")
 
         class Progress(keras.callbacks.Callback):
+            watches_batches = False
+
             def on_train_batch_end(self, batch, logs=None):
                 if start is not None and not hasattr(self, "said"):
                     self.said = True

@@ -41,15 +41,6 @@ def refuse_losses(**arguments):
             )
 
 
-def is_dense(model):
-    """Whether the model consists of layers of Keras and kvae alone, none of which convolves or recurs."""
-    names = [type(layer).__name__ for layer in model._flatten_layers()]
-    own = all(type(layer).__module__.startswith(("keras.", "kvae.")) for layer in model._flatten_layers())
-    return own and not any(
-        word in name for name in names for word in ("Conv", "RNN", "LSTM", "GRU", "Attention", "Lambda")
-    )
-
-
 def known_input_shape(network):
     """Shapes of the network's inputs with the batch axis, as Keras gives them; None before it is built."""
     return network.input_shape if getattr(network, "inputs", None) else None
@@ -227,6 +218,7 @@ def check_values(values, name="x", missing=False):
 class NonFiniteGuard(keras.callbacks.Callback):
     """Stops training at the first loss that is not finite, before any later callback can overwrite a checkpoint."""
 
+    watches_batches = False
     async_safe = True  # Keras may look at the logs while the next batch trains; it waits before the epoch ends
 
     def __init__(self):

@@ -309,6 +309,32 @@ def test_tensorboard(tmp_path):
     assert list(tmp_path.rglob("events.out.tfevents*"))
 
 
+@pytest.mark.parametrize(
+    ("callbacks", "expected"),
+    [
+        ([], 16),
+        (
+            [
+                keras.callbacks.EarlyStopping("loss"),
+                keras.callbacks.ModelCheckpoint("unused.weights.h5", save_weights_only=True),
+            ],
+            16,
+        ),
+        ([keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)], 1),
+    ],
+)
+def test_default_steps_per_execution_changes_no_figure(tmp_path, monkeypatch, callbacks, expected):
+    monkeypatch.chdir(tmp_path)
+    fast = make_vae(compile_arguments={"jit_compile": True})
+    plain = make_vae(compile_arguments={"jit_compile": True, "steps_per_execution": 1})
+    histories = [fit(each, batch_size=4, callbacks=callbacks, validation_data=X_TEST) for each in (fast, plain)]
+    assert (fast.steps_per_execution, plain.steps_per_execution) == (expected, 1)
+    for name in histories[0]:
+        np.testing.assert_allclose(histories[0][name], histories[1][name], rtol=1e-5)
+    fast.save(tmp_path / "vae.keras")
+    assert keras.models.load_model(tmp_path / "vae.keras").chooses_steps is True
+
+
 def test_one_trace_per_function():
     vae, traces = make_vae(), []
     loss = vae.objective.loss
