@@ -62,6 +62,6 @@ def test_figures_are_those_of_the_shipped_models(name):
         f"{test['negative_log_likelihood']:.2f} +- {test['standard_error']:.2f}",
         f"{decoder['bytes'] / 1000:,.0f} kB",
         f"{decoder['max_error']:.0e}",
-        f"{decoder['latency_ms']:.2f} ms",
+        f"{decoder['latency_ms']:.3f} ms",
     ):
         assert figure in row
