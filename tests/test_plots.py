@@ -62,9 +62,9 @@ def mosaic(figure):
 
 def shown(figure, rows, columns, shape=(4, 5)):
     """What a grid shows, `[rows, columns, H, W, 3]`: the centre of every enlarged pixel."""
-    cells = np.pad(mosaic(figure), [(0, plots._GAP), (0, plots._GAP), (0, 0)], constant_values=1)
+    cells = np.pad(mosaic(figure), [(0, plots.style.GAP), (0, plots.style.GAP), (0, 0)], constant_values=1)
     cells = cells.reshape(rows, cells.shape[0] // rows, columns, cells.shape[1] // columns, 3).swapaxes(1, 2)
-    cells = cells[:, :, : -plots._GAP, : -plots._GAP]
+    cells = cells[:, :, : -plots.style.GAP, : -plots.style.GAP]
     zoom = cells.shape[2] // shape[0]
     assert cells.shape[2:4] == (zoom * shape[0], zoom * shape[1])
     return cells[:, :, zoom // 2 :: zoom, zoom // 2 :: zoom]
@@ -94,10 +94,10 @@ class TestGrid:
 
     def test_pixels_are_blocks_between_white_gaps(self):
         picture = mosaic(plots.grid(np.zeros((4, 2, 2)), columns=2))
-        size = (len(picture) - plots._GAP) // 2
+        size = (len(picture) - plots.style.GAP) // 2
         assert size >= 40
         black = picture[..., 0] == 0
-        row = np.r_[np.ones(size), np.zeros(plots._GAP), np.ones(size)].astype(bool)
+        row = np.r_[np.ones(size), np.zeros(plots.style.GAP), np.ones(size)].astype(bool)
         np.testing.assert_array_equal(black, np.outer(row, row))
 
     def test_is_rendered_pixel_for_pixel(self):
@@ -176,7 +176,7 @@ class TestGrid:
         for ticks, size in zip(
             (figure.axes[0].get_yticks(), figure.axes[0].get_xticks()), mosaic(figure).shape, strict=False
         ):
-            side = (size - plots._GAP) / 2
+            side = (size - plots.style.GAP) / 2
             np.testing.assert_allclose(ticks, [side / 2, size - side / 2])
 
     @pytest.mark.parametrize(
