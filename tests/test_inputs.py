@@ -213,7 +213,7 @@ def test_decoder_that_ends_in_a_sigmoid_operation():
 
 
 def test_unknown_parts():
-    with pytest.raises(ValueError, match="Unknown likelihood 'gaussian'.*Known names: bernoulli, normal"):
+    with pytest.raises(ValueError, match="Unknown likelihood 'gaussian'.*Known names: bernoulli, beta, "):
         kvae.VAE(*networks(), likelihood="gaussian")
     with pytest.raises(ValueError, match="Did you mean 'standard_normal'"):
         kvae.VAE(*networks(), prior="normal_standard")
