@@ -216,4 +216,4 @@ def test_unknown_parts():
     with pytest.raises(ValueError, match="Unknown likelihood 'gaussian'.*Known names: bernoulli, beta, "):
         kvae.VAE(*networks(), likelihood="gaussian")
     with pytest.raises(ValueError, match="Did you mean 'standard_normal'"):
-        kvae.VAE(*networks(), prior="normal_standard")
+        kvae.VAE(*networks(), prior="standard_norma")
