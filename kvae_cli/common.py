@@ -1,0 +1,93 @@
+"""What the commands share: the options of the same meaning, and how a model and its data are found."""
+
+import os
+import pathlib
+import sys
+import tomllib
+from typing import Annotated
+
+import typer
+
+
+def import_kvae():
+    """Imports the package with the notes that TensorFlow's libraries write below Python left out."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    original = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import kvae
+    finally:
+        os.dup2(original, 2)
+        os.close(original)
+    return kvae
+
+
+def _read_config(context: typer.Context, path: pathlib.Path | None):
+    if path is not None:
+        try:
+            config = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise typer.BadParameter(f"cannot read '{path}': {error}") from None
+        known = {parameter.name for parameter in context.command.params} - {"config"}
+        if unknown := sorted(set(config) - known):
+            raise typer.BadParameter(
+                f"unknown settings in '{path}': {', '.join(unknown)}. Known: {', '.join(sorted(known))}"
+            )
+        context.default_map = config
+    return path
+
+
+Config = Annotated[
+    pathlib.Path | None,
+    typer.Option(
+        callback=_read_config, is_eager=True, help="TOML file of these options; the command line goes before it."
+    ),
+]
+Model = Annotated[str, typer.Argument(help="A run directory, a .keras file, or the name of a shipped model.")]
+Seed = Annotated[int, typer.Option(help="Fixes everything random.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Samples = Annotated[int, typer.Option(min=1, help="Importance samples for each test example.")]
+Examples = Annotated[int, typer.Option(min=1, help="How many test examples the importance-weighted likelihood takes.")]
+
+
+def check_free(path, overwrite):
+    if path.exists() and not overwrite:
+        raise typer.BadParameter(f"'{path}' is there already. Choose another name, or add --overwrite.")
+
+
+def usage(function, *arguments):
+    """`function(*arguments)`, whose complaints are about what was typed."""
+    try:
+        return function(*arguments)
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def load(model, data):
+    """(kvae, the model, its data); `data` None means what the run was trained on, and "" that none is needed."""
+    kvae = import_kvae()
+    vae = usage(kvae.pretrained.load, model)
+    if data is None:
+        homes = [pathlib.Path(model), pathlib.Path(model).parent, kvae.pretrained.HOME / model]
+        configs = [home / "config.toml" for home in homes if (home / "config.toml").is_file()]
+        if not configs:
+            raise typer.BadParameter(f"there is no config.toml beside '{model}' that names its data: add --data.")
+        data = tomllib.loads(configs[0].read_text(encoding="utf-8"))["data"]
+    return kvae, vae, usage(kvae.data.load, data) if data else None
+
+
+def test_data(kvae, vae, loaded):
+    """The test set as the model takes it: binarised for a Bernoulli likelihood, with labels for a conditional model."""
+    binarized = isinstance(vae.likelihood, kvae.likelihoods.Bernoulli)
+    x_test = kvae.data.binarize(loaded.x_test, seed=777) if binarized else loaded.x_test
+    if vae.condition_shape is None:
+        return x_test
+    if loaded.y_test is None:
+        raise typer.BadParameter("the model is conditional, and this data has no labels y_test.")
+    return x_test, loaded.y_test
+
+
+def rows(test, rows):
+    return tuple(each[rows] for each in test) if isinstance(test, tuple) else test[rows]

@@ -1,0 +1,40 @@
+"""`kvae evaluate`: the figures of a model on test data."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from kvae_cli import common, reports
+from kvae_cli.common import Examples, Model, Samples, Seed
+
+
+def evaluate(
+    model: Model,
+    data: Annotated[str | None, typer.Option(help="As for train; by default what the model was trained on.")] = None,
+    samples: Samples = 1000,
+    examples: Examples = 1000,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+):
+    """Print the ELBO and the importance-weighted likelihood of a model on test data, in nats."""
+    kvae, vae, loaded = common.load(model, data)
+    report = figures(kvae, vae, common.test_data(kvae, vae, loaded), samples, examples, seed)
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        reports.print_report({"test": report})
+
+
+def figures(kvae, vae, test, samples, examples, seed):
+    report = vae.evaluate(test, batch_size=256, return_dict=True, verbose=0)
+    values = kvae.evaluation.log_likelihood(vae, common.rows(test, slice(examples)), num_samples=samples, seed=seed)
+    likelihood = kvae.evaluation.estimate(values)
+    return {
+        **{name: round(report[name], 4) for name in ("elbo", "reconstruction", "kl")},
+        "num_examples": len(test[0] if isinstance(test, tuple) else test),
+        "negative_log_likelihood": round(-likelihood.mean, 4),
+        "standard_error": round(likelihood.standard_error, 4),
+        "importance_samples": samples,
+        "likelihood_examples": likelihood.num_examples,
+    }
