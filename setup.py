@@ -10,6 +10,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "kvae" / "__init__.py").r
 
 TEST = [
     "pytest>=9.0",
+    "pytest-xdist>=3.8",
     "ruff>=0.17",
     "scipy>=1.17",
     "tensorboard>=2.20",
@@ -30,8 +31,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["kvae", "kvae.*"]),
-    py_modules=["kvae_cli"],
+    packages=find_packages(include=["kvae", "kvae.*", "kvae_cli"]),
     entry_points={"console_scripts": ["kvae=kvae_cli:main"]},
     # Lower bounds are the versions that were run.
     install_requires=[

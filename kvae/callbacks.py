@@ -5,7 +5,7 @@ import warnings
 
 import keras
 
-from kvae import objectives
+from kvae import checks, objectives
 
 
 class Schedule(keras.callbacks.Callback):
@@ -26,7 +26,7 @@ class Schedule(keras.callbacks.Callback):
 
     def __init__(self, epochs, start=0.0, stop=None):
         super().__init__()
-        self.epochs = objectives.check_count("epochs", epochs)
+        self.epochs = checks.check_count("epochs", epochs)
         for value in (start, 0.0 if stop is None else stop):
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"`start` and `stop` must be zero or larger. Received: start={start!r}, stop={stop!r}")
@@ -151,7 +151,7 @@ class BetaCycle(Schedule):
     """
 
     def __init__(self, cycle_epochs, proportion=0.5, start=0.0, stop=None):
-        self.cycle_epochs = objectives.check_count("cycle_epochs", cycle_epochs)
+        self.cycle_epochs = checks.check_count("cycle_epochs", cycle_epochs)
         self.proportion = objectives.check_number("proportion", proportion)
         if not 0 < self.proportion <= 1 or self.proportion * self.cycle_epochs <= 1:
             raise ValueError(

@@ -23,6 +23,13 @@ def check_seed(seed):
     return int(seed)
 
 
+def check_count(name, value, least=1):
+    """`value` as an int if it is a whole number of at least `least`, else ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}")
+    return int(value)
+
+
 def check_choice(name, value, choices):
     """`value` if it is one of `choices`, else ValueError."""
     if value not in choices:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from kvae import flows, parts
+from kvae import checks, flows, parts
 
 tfd = tfp.distributions
 
@@ -142,7 +142,7 @@ class Flow(Posterior):
     def __init__(self, num_steps=2, hidden=(64,), kind="iaf", context_size=0, **kwargs):
         super().__init__(**kwargs)
         self.num_steps, self.hidden, self.kind = flows.check_settings(num_steps, hidden, kind, ("iaf", "coupling"))
-        self.context_size = flows.check_count("context_size", context_size, least=0)
+        self.context_size = checks.check_count("context_size", context_size, least=0)
         self.steps = None
 
     def build(self, data_shape=None, latent_dim=None):

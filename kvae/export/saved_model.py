@@ -2,7 +2,7 @@
 
 import pathlib
 
-from kvae.export import endpoints, float32, loaded, outputs, verify
+from kvae.export import endpoints, float32, loaded, outputs, parity
 from kvae.export.report import Report
 
 
@@ -47,7 +47,7 @@ def saved_model(vae, path, overwrite=False):
             path=pathlib.Path(path),
             format="saved_model",
             precision="float32",
-            max_error=verify.check_parity(model, exported),
+            max_error=parity.check_parity(model, exported),
             num_bytes=outputs.size(folder),
-            latency_ms=verify.median_latency(exported),
+            latency_ms=parity.median_latency(exported),
         )

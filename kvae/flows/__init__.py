@@ -11,7 +11,7 @@ and shift come from a network that sees other values only in such a way that the
 
 from kvae.flows.distribution import FlowDistribution, remember
 from kvae.flows.networks import DenseNetwork, MaskedNetwork
-from kvae.flows.settings import check_count, check_latent_dim, check_settings
+from kvae.flows.settings import check_latent_dim, check_settings
 from kvae.flows.steps import (
     AffineCoupling,
     InverseAutoregressive,
@@ -30,7 +30,6 @@ __all__ = [
     "MaskedAutoregressive",
     "MaskedNetwork",
     "Step",
-    "check_count",
     "check_latent_dim",
     "check_settings",
     "forward",

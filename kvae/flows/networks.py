@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kvae import checks
 from kvae.flows import settings
 
 
@@ -36,10 +37,10 @@ class DenseNetwork(keras.layers.Layer):
 
     def __init__(self, num_inputs, num_outputs, hidden=(64,), context_size=0, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.num_inputs = settings.check_count("num_inputs", num_inputs)
-        self.num_outputs = settings.check_count("num_outputs", num_outputs)
+        self.num_inputs = checks.check_count("num_inputs", num_inputs)
+        self.num_outputs = checks.check_count("num_outputs", num_outputs)
         self.hidden = settings.check_hidden(hidden)
-        self.context_size = settings.check_count("context_size", context_size, least=0)
+        self.context_size = checks.check_count("context_size", context_size, least=0)
 
     def build(self, input_shape=None):
         widths = (self.num_inputs, *self.hidden, self.num_outputs)
@@ -108,7 +109,7 @@ class MaskedNetwork(DenseNetwork):
     """
 
     def __init__(self, num_inputs, num_blocks=2, hidden=(64,), context_size=0, reverse=False, **kwargs):
-        num_blocks = settings.check_count("num_blocks", num_blocks)
+        num_blocks = checks.check_count("num_blocks", num_blocks)
         super().__init__(num_inputs, num_blocks * num_inputs, hidden, context_size, **kwargs)
         self.num_blocks = num_blocks
         self.reverse = reverse

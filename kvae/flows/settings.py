@@ -1,27 +1,18 @@
 """Checks of what flows are made with, and counts of other parts."""
 
-import numpy as np
-
 from kvae import checks
-
-
-def check_count(name, value, least=1):
-    """`value` as an int if it is a whole number of at least `least`, else ValueError."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}")
-    return int(value)
 
 
 def check_hidden(hidden):
     """`hidden` as a tuple of positive ints, else ValueError."""
     if not isinstance(hidden, (list, tuple)):
         raise ValueError(f"`hidden` must be the widths of hidden layers, such as (64, 64). Received: hidden={hidden!r}")
-    return tuple(check_count("hidden", width) for width in hidden)
+    return tuple(checks.check_count("hidden", width) for width in hidden)
 
 
 def check_settings(num_steps, hidden, kind, kinds):
     """(num_steps, hidden, kind) of a flow, checked."""
-    return check_count("num_steps", num_steps), check_hidden(hidden), checks.check_choice("kind", kind, kinds)
+    return checks.check_count("num_steps", num_steps), check_hidden(hidden), checks.check_choice("kind", kind, kinds)
 
 
 def check_latent_dim(part, latent_dim):

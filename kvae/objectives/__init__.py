@@ -8,7 +8,7 @@ An objective of your own is a subclass of `Objective` with a `loss(terms) -> [B]
 """
 
 from kvae import parts
-from kvae.objectives.base import Objective, batch_mean, check_count, check_num_samples, check_number, log_mean_exp
+from kvae.objectives.base import Objective, batch_mean, check_num_samples, check_number, log_mean_exp
 from kvae.objectives.bounds import ELBO, IWAE, Renyi
 from kvae.objectives.disentangling import DIP, BetaTC, FactorVAE, permute_dimensions
 from kvae.objectives.matching import WAE, InfoVAE, maximum_mean_discrepancy
@@ -26,7 +26,6 @@ __all__ = [
     "Renyi",
     "Terms",
     "batch_mean",
-    "check_count",
     "check_num_samples",
     "check_number",
     "get",

@@ -5,7 +5,7 @@ import numbers
 
 import tensorflow as tf
 
-from kvae import parts, replicas
+from kvae import checks, parts, replicas
 
 
 class Objective(parts.Part):
@@ -54,16 +54,9 @@ def check_number(name, value, minimum=0.0):
     return float(value)
 
 
-def check_count(name, value):
-    """`value` as an int if it is a whole number of at least 1, else ValueError."""
-    if not _is_real(value) or not math.isfinite(value) or value != int(value) or value < 1:
-        raise ValueError(f"`{name}` must be a whole number of at least 1. Received: {name}={value!r}")
-    return int(value)
-
-
 def check_num_samples(num_samples):
     """`num_samples` if it is a whole number of at least 1, else ValueError."""
-    return check_count("num_samples", num_samples)
+    return checks.check_count("num_samples", num_samples)
 
 
 def _is_real(value):

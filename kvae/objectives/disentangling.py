@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from kvae import checks
-from kvae.objectives.base import Objective, check_count, check_number
+from kvae.objectives.base import Objective, check_number
 
 
 @keras.saving.register_keras_serializable(package="kvae")
@@ -57,7 +57,7 @@ class BetaTC(Objective):
                 "Received: dataset_size=None"
             )
         self.alpha, self.gamma = check_number("alpha", alpha), check_number("gamma", gamma)
-        self.dataset_size = check_count("dataset_size", dataset_size)
+        self.dataset_size = checks.check_count("dataset_size", dataset_size)
         self.sampling = checks.check_choice("sampling", sampling, ("stratified", "weighted"))
         self.beta = self.add_weight(
             (), keras.initializers.Constant(check_number("beta", beta)), trainable=False, name="beta"
@@ -135,7 +135,7 @@ class FactorVAE(Objective):
             raise ValueError(
                 f"`hidden` must be a tuple of layer widths, such as (256, 256). Received: hidden={hidden!r}"
             )
-        self.hidden = [check_count("hidden", units) for units in hidden]
+        self.hidden = [checks.check_count("hidden", units) for units in hidden]
         self.discriminator_loss = keras.metrics.Mean(name="discriminator_loss")
 
     def build(self, data_shape=None, latent_dim=None):

@@ -5,8 +5,8 @@ import statistics
 
 import numpy as np
 
-from kvae import inputs
-from kvae.plots.grid import check_count, fit, grid
+from kvae import checks, inputs
+from kvae.plots.grid import fit, grid
 from kvae.plots.latents import check_dimensions, most_active
 
 
@@ -29,7 +29,7 @@ def reconstructions(vae, x, num_examples=10, **display):
     Example:
         >>> kvae.plots.reconstructions(vae, x_test)
     """
-    num_examples = check_count("num_examples", num_examples)
+    num_examples = checks.check_count("num_examples", num_examples)
     x = _arrays(vae, x)
     x = tuple(each[:num_examples] for each in x) if isinstance(x, tuple) else x[:num_examples]
     originals = np.asarray(x[0] if isinstance(x, tuple) else x)
@@ -56,7 +56,7 @@ def samples(vae, num_samples=64, seed=None, condition=None, **display):
     Example:
         >>> kvae.plots.samples(vae, seed=1)
     """
-    condition = _conditions(vae, condition, check_count("num_samples", num_samples))
+    condition = _conditions(vae, condition, checks.check_count("num_samples", num_samples))
     return grid(vae.sample(num_samples, seed=seed, condition=condition), **display)
 
 
@@ -90,7 +90,7 @@ def manifold(vae, num_steps=20, limit=2.0, condition=None, **display):
         )
     normal = statistics.NormalDist()
     tail = normal.cdf(-_check_limit(limit, at_most=5))
-    shares = np.linspace(tail, 1 - tail, check_count("num_steps", num_steps, at_least=2))
+    shares = np.linspace(tail, 1 - tail, checks.check_count("num_steps", num_steps, least=2))
     values = np.array([normal.inv_cdf(share) for share in shares])
     z = np.stack(np.meshgrid(values, values[::-1]), axis=-1).reshape(-1, 2)
     labels = _tick_labels(values)
@@ -128,7 +128,7 @@ def interpolations(vae, x_start, x_end, num_steps=10, **display):
             f"`x_start` and `x_end` must have as many rows. Received: {len(start[0])} and {len(end[0])}. "
             "To go from one example to many, repeat it: x[:1].repeat(5, axis=0)."
         )
-    shares = np.linspace(0, 1, check_count("num_steps", num_steps, at_least=2))
+    shares = np.linspace(0, 1, checks.check_count("num_steps", num_steps, least=2))
 
     def line(first, last):  # [N, ...] and [N, ...] -> [N * num_steps, ...]
         share = shares.reshape(-1, *[1] * (first.ndim - 1))
@@ -169,7 +169,7 @@ def traversals(vae, x=None, dimensions=None, num_steps=9, limit=3.0, condition=N
         means = vae.transform(x)
         condition = np.asarray(x[1][0]) if condition is None and isinstance(x, tuple) else condition
     dimensions = most_active(means)[:10] if dimensions is None else check_dimensions(vae, dimensions)
-    values = np.linspace(-_check_limit(limit), limit, check_count("num_steps", num_steps, at_least=2))
+    values = np.linspace(-_check_limit(limit), limit, checks.check_count("num_steps", num_steps, least=2))
     z = np.tile(means[0], (len(dimensions), num_steps, 1))
     for row, dimension in enumerate(dimensions):
         z[row, :, dimension] = values

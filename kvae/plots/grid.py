@@ -42,7 +42,7 @@ def grid(images, columns=None, image_shape=None, value_range=None, row_labels=No
     """
     images = _as_examples(images, image_shape)
     is_image = images.ndim == 4
-    columns = math.ceil(math.sqrt(len(images))) if columns is None else check_count("columns", columns)
+    columns = math.ceil(math.sqrt(len(images))) if columns is None else checks.check_count("columns", columns)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     low, high = _value_range(images, value_range)
@@ -146,9 +146,3 @@ def _value_range(images, value_range):
     finite = images[~np.isnan(images)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     return low, high if low < high else low + 1.0
-
-
-def check_count(name, value, at_least=1):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
-        raise ValueError(f"`{name}` must be a whole number of at least {at_least}. Received: {name}={value!r}")
-    return int(value)

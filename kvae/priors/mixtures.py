@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from kvae import checks, flows
+from kvae import checks
 from kvae.priors.base import HEADS, Prior
 
 tfd = tfp.distributions
@@ -33,7 +33,7 @@ class NormalMixture(Prior):
 
     def __init__(self, num_components=50, covariance="diagonal", seed=0, **kwargs):
         super().__init__(**kwargs)
-        self.num_components = flows.check_count("num_components", num_components)
+        self.num_components = checks.check_count("num_components", num_components)
         self.covariance = checks.check_choice("covariance", covariance, tuple(HEADS))
         self.seed = checks.check_seed(seed)
         self.head = HEADS[covariance]()
@@ -89,7 +89,7 @@ class VampPrior(Prior):
 
     def __init__(self, num_components=500, learn_weights=False, seed=0, **kwargs):
         super().__init__(**kwargs)
-        self.num_components = flows.check_count("num_components", num_components)
+        self.num_components = checks.check_count("num_components", num_components)
         self.learn_weights = bool(learn_weights)
         self.seed = checks.check_seed(seed)
 

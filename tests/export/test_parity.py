@@ -9,7 +9,7 @@ from keras import layers
 
 import kvae
 import kvae.export
-from kvae.export import verify
+from kvae.export import parity
 
 
 class DiffersInGraphs(layers.Layer):
@@ -73,19 +73,19 @@ class Altered:
 @pytest.mark.parametrize("case", ["conv_normal", "conditional"])
 def test_every_output_is_compared(case, output, models, saved_models):
     vae, exported = models[case], kvae.export.load(saved_models[0] / case)
-    assert verify.check_parity(vae, exported) <= 1e-5
+    assert parity.check_parity(vae, exported) <= 1e-5
     signature, name = output.split("/")
     message = f"The exported `{signature}` does not agree with the Keras model: the largest error of {name}"
     with pytest.raises(kvae.export.ParityError, match=message):
-        verify.check_parity(vae, Altered(exported, output, lambda value: value + 1e-3))
+        parity.check_parity(vae, Altered(exported, output, lambda value: value + 1e-3))
     with pytest.raises(kvae.export.ParityError, match=f"The exported {output} holds .* NaN or infinite values"):
-        verify.check_parity(vae, Altered(exported, output, lambda value: value * np.nan))
+        parity.check_parity(vae, Altered(exported, output, lambda value: value * np.nan))
     with pytest.raises(kvae.export.ParityError, match=f"The exported {output} has shape"):
-        verify.check_parity(vae, Altered(exported, output, lambda value: value[:, :1]))
+        parity.check_parity(vae, Altered(exported, output, lambda value: value[:, :1]))
 
 
 def test_compares_at_prior_draws_zero_and_corners():
-    z, c = verify.probes(make_conditional_vae())
+    z, c = parity.probes(make_conditional_vae())
     assert z.shape == (67, 3)
     np.testing.assert_array_equal(z[64:], [[0, 0, 0], [3, 3, 3], [-3, -3, -3]])
     assert abs(z[:64].mean()) < 4 / np.sqrt(64 * 3)  # four standard errors
@@ -106,18 +106,18 @@ def test_errors_of_unbounded_data_do_not_depend_on_its_unit(unit):
     decoder = keras.Sequential([kvae.networks.dense_decoder(3, (6,)), layers.Rescaling(unit)])
     likelihood = kvae.likelihoods.Normal(scale=1e-3 * unit)
     vae = randomised(kvae.VAE(kvae.networks.dense_encoder((6,), 3), decoder, likelihood))
-    assert verify.check_parity(vae, OnlyDecodes(vae, 1 + 5e-6)) == pytest.approx(5e-6, rel=0.1)  # eps is 2% of it
+    assert parity.check_parity(vae, OnlyDecodes(vae, 1 + 5e-6)) == pytest.approx(5e-6, rel=0.1)  # eps is 2% of it
     with pytest.raises(kvae.export.ParityError, match=r"error of x_mean is 0\.0005"):
-        verify.check_parity(vae, OnlyDecodes(vae, 1.0005))
+        parity.check_parity(vae, OnlyDecodes(vae, 1.0005))
 
 
 def test_errors_of_bounded_data_are_absolute():
     vae = make_ending_in()
     vae.decoder.layers[-1].layers[-1].bias.assign(np.full(6, -10.0))  # means of 5e-5
-    assert verify.check_parity(vae, OnlyDecodes(vae, 1.05)) < 1e-5
+    assert parity.check_parity(vae, OnlyDecodes(vae, 1.05)) < 1e-5
     vae.decoder.layers[-1].layers[-1].bias.assign(np.full(6, -5.0))  # means of 7e-3
     with pytest.raises(kvae.export.ParityError):
-        verify.check_parity(vae, OnlyDecodes(vae, 1.05))
+        parity.check_parity(vae, OnlyDecodes(vae, 1.05))
 
 
 def test_means_that_are_small_differences_of_large_numbers_are_not_called_wrong(tmp_path):
