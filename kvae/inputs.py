@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kvae import checks
+from kvae import checks, feeding
 
 # Inside the model: one example of a batch is x, or (x, c) with a condition
 
@@ -173,7 +173,8 @@ def _build(vae, x):
         x_shape, *rest = [(None, *np.shape(each)[1:]) for each in (x if isinstance(x, (list, tuple)) else [x])]
         if vae.missing == "fill+mask":  # what the encoder takes has a channel of the mask for each of the data
             x_shape = (*x_shape[:-1], 2 * x_shape[-1])
-        vae.build([x_shape, *rest])
+        with vae.distribute_strategy.scope():
+            vae.build([x_shape, *rest])
 
 
 def _examples(vae, x, y=None, sample_weight=None, name="x"):
@@ -206,7 +207,8 @@ def _examples(vae, x, y=None, sample_weight=None, name="x"):
 def _check_stream(vae, stream):
     """Checks the shapes a stream yields, and the values of its first batch where it can be read twice."""
     if isinstance(stream, tf.data.Dataset):
-        first = next(iter(stream.take(1)), None)
+        with feeding.reading(stream):
+            first = next(iter(stream.take(1)), None)
         if first is None:
             raise ValueError("The data set is empty: it yields no batch.")
     elif isinstance(stream, keras.utils.PyDataset):
@@ -247,7 +249,7 @@ def fit_arguments(vae, args, kwargs):
     arguments = _bind(keras.Model.fit, vae, args, kwargs)
     if arguments["class_weight"] is not None:
         raise ValueError("`class_weight` needs labels, which a VAE does not have. Pass `sample_weight`.")
-    guard = FeedingGuard(vae)
+    guard = feeding.FeedingGuard(vae)
     callbacks = arguments["callbacks"]
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks.callbacks.insert(0, guard)
@@ -260,6 +262,8 @@ def fit_arguments(vae, args, kwargs):
             raise ValueError("`validation_split` needs arrays: a data set cannot be cut. Pass `validation_data`.")
         _check_stream(vae, arguments["x"])
         arguments["validation_data"] = _validation(vae, arguments["validation_data"])
+        if hasattr(arguments["x"], "feed"):
+            _feed(arguments, arguments["x"].feed, guard)
         return {**arguments, "shuffle": False}
 
     examples = _examples(vae, arguments["x"], arguments["y"], arguments["sample_weight"])
@@ -274,12 +278,14 @@ def fit_arguments(vae, args, kwargs):
     batch_size = arguments.pop("batch_size") or 32
     if arguments["validation_batch_size"] is None and not is_stream(arguments["validation_data"]):
         arguments["validation_batch_size"] = batch_size
-    shuffle, repeat = arguments.pop("shuffle"), arguments["steps_per_epoch"] is not None
-    rounds = tf.data.Dataset.counter() if repeat else tf.data.Dataset.range(1)
-    keys = rounds.map(lambda round_: guard.epoch_key.read_value() + round_ * 2**32)
     arrays = tuple(each for each in _for_keras(*examples) if each is not None)
-    arguments["x"] = batches(arrays, batch_size, vae.seed, keys, shuffle)
+    _feed(arguments, feeding.ArrayFeed(arrays, batch_size, vae.seed, arguments.pop("shuffle")), guard)
     return {**arguments, "y": None, "sample_weight": None, "shuffle": False}
+
+
+def _feed(arguments, feed, guard):
+    """Puts the epochs of a feed in place of x, by the step they begin at."""
+    arguments["x"] = feeding.epoch(feed, guard.first_step.read_value, arguments.pop("steps_per_epoch"))
 
 
 def _validation(vae, data):
@@ -321,71 +327,6 @@ def _rows(structure, rows):
     return keras.tree.map_structure(operator.itemgetter(rows), structure, none_is_leaf=False)
 
 
-def batches(arrays, batch_size, seed, keys, shuffle=True, transform=None):
-    """A data set of batches of arrays, in an order that is a function of the seed and a key.
-
-    Args:
-        arrays: structure of arrays with equally many rows.
-        batch_size: int.
-        seed: int.
-        keys: data set of int64 scalars; for each, the arrays are gone through once, in an order of its own.
-        shuffle: whether to permute; else the order of the arrays.
-        transform: optional function of (batch, key, int64 number of the batch).
-
-    Returns:
-        `tf.data.Dataset` of the structure of `arrays`.
-    """
-    arrays = keras.tree.map_structure(_as_float, arrays)
-    rows = keras.tree.flatten(arrays)[0].shape[0]
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
-    full, count = rows // batch_size, -(-rows // batch_size)
-
-    @tf.autograph.experimental.do_not_convert
-    def one_round(key):
-        index = tf.range(rows, dtype=tf.int64)
-        if shuffle:
-            index = tf.random.experimental.stateless_shuffle(index, seed=[tf.constant(seed, tf.int64), key])
-        whole = tf.data.Dataset.from_tensor_slices(tf.reshape(index[: full * batch_size], [full, batch_size]))
-        rest = tf.data.Dataset.from_tensors(index[full * batch_size :])
-        index = whole.concatenate(rest) if full < count else whole
-        return tf.data.Dataset.zip(index, tf.data.Dataset.from_tensors(key).repeat(), tf.data.Dataset.counter())
-
-    @tf.autograph.experimental.do_not_convert
-    def gather(index, key, number):
-        batch = keras.tree.map_structure(lambda each: tf.gather(each, index), arrays)
-        return batch if transform is None else transform(batch, key, number)
-
-    data = keys.flat_map(one_round).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
-    if keys.cardinality() > 0:
-        data = data.apply(tf.data.experimental.assert_cardinality(keys.cardinality() * count))
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
-    return data.with_options(options).prefetch(tf.data.AUTOTUNE)
-
-
-def _as_float(array):
-    return tf.cast(tf.convert_to_tensor(array), tf.float32)
-
-
-class FeedingGuard(checks.NonFiniteGuard):
-    """What `fit` adds to the callbacks: the guard, and the key of each epoch's order.
-
-    The key is the number of steps taken so far, so that an epoch is the same in a run that was interrupted, and two
-    calls of `fit` do what one would have done.
-    """
-
-    def __init__(self, vae):
-        super().__init__()
-        self.epoch_key = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch_key")
-        self._optimizer = lambda: vae.optimizer
-
-    def on_epoch_begin(self, epoch, logs=None):
-        super().on_epoch_begin(epoch, logs)
-        self.epoch_key.assign(int(self._optimizer().iterations.numpy()))
-
-
 def map_batches(function, x, batch_size):
     """numpy outputs of `function` over the batches of x (arrays or a data set), one after the other."""
     if batch_size < 1:
@@ -395,5 +336,5 @@ def map_batches(function, x, batch_size):
     else:
         rows = keras.tree.flatten(x)[0].shape[0]
         parts = (_rows(x, slice(start, start + batch_size)) for start in range(0, rows, batch_size))
-    parts = (keras.tree.map_structure(_as_float, part) for part in parts)
+    parts = (keras.tree.map_structure(feeding.as_float, part) for part in parts)
     return np.concatenate([function(part).numpy() for part in parts])

@@ -126,7 +126,8 @@ def test_dynamic_binarization():
     for one, other in zip([batch for epoch in epochs(0) for batch in epoch], first + second, strict=True):
         np.testing.assert_array_equal(one, other)
     assert any((one != other).any() for one, other in zip(epochs(1)[0], first, strict=True))
-    draws = np.mean([np.concatenate(epoch) for epoch in epochs(0, 400, shuffle=False)], axis=0)
+    copies = data.dynamic_binarization(np.tile(x, (400, 1)), batch_size=10_000, shuffle=False)
+    draws = np.concatenate([batch.numpy() for batch in copies]).reshape(400, *x.shape).mean(axis=0)
     assert np.abs(draws - x).max() < 6 * 0.5 / np.sqrt(400)  # 400 values, six standard errors
     assert len(data.dynamic_binarization(x, batch_size=32)) == 4
 

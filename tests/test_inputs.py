@@ -131,9 +131,9 @@ def test_wrong_validation_split(vae, split):
 
 
 def test_wrong_batch_sizes(vae):
-    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1"):
         vae.fit(X, batch_size=-1)
-    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1"):
         vae.transform(X, batch_size=0)
 
 

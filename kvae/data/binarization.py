@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from kvae import checks, inputs
+from kvae import checks, feeding
 
 
 def binarize(x, seed=0):
@@ -48,15 +48,26 @@ def dynamic_binarization(x, batch_size=128, seed=0, shuffle=True, condition=None
         >>> vae.fit(kvae.data.dynamic_binarization(data.x_train, batch_size=128), epochs=20)
     """
 
-    def draw(batch, key, number):
-        mean, *rest = batch
-        uniform = tf.random.stateless_uniform(tf.shape(mean), seed=[key, number])
-        x = tf.cast(uniform < mean, tf.float32)
-        return ((x, *rest),) if rest else x
-
     arrays = (_unit_interval(x),) if condition is None else (_unit_interval(x), np.asarray(condition))
-    keys = tf.data.Dataset.random(seed=checks.check_seed(seed), rerandomize_each_iteration=True).take(1)
-    return inputs.batches(arrays, batch_size, seed, keys, shuffle, draw)
+    seed = checks.check_seed(seed)
+
+    def transform(batch, key, number):
+        mean, *rest = batch
+        return ((draw(mean, seed, key, number), *rest),) if rest else draw(mean, seed, key, number)
+
+    keys = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
+    return feeding.one_round(feeding.ArrayFeed(arrays, batch_size, seed, shuffle, transform), keys)
+
+
+def draw(mean, seed, key, number):
+    """Zeros and ones with a mean in [0, 1]: a function of the seed, the key of the round and the number of the batch."""
+    return tf.cast(uniform(mean, seed, key, number) < mean, tf.float32)
+
+
+def uniform(like, seed, key, number):
+    """Uniform noise of the shape of a batch; see `draw`."""
+    seed = tf.random.experimental.stateless_fold_in(tf.stack([tf.constant(seed, tf.int64), key]), number)
+    return tf.random.stateless_uniform(tf.shape(like), seed=seed)
 
 
 def _unit_interval(x):

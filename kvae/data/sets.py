@@ -8,8 +8,12 @@ import numpy as np
 
 from kvae.data import files
 from kvae.data.files import Data
+from kvae.data.sprites import dsprites, sprites
 
-NAMES = ("digits", "mnist", "fashion_mnist")
+# Data sets with known factors, of which `load` takes this many random examples for training and for test.
+FACTORS = {"sprites": sprites, "dsprites": dsprites}
+SUBSET = (20_000, 2_000)
+NAMES = ("digits", "mnist", "fashion_mnist", *FACTORS)
 
 
 def load(source):
@@ -17,7 +21,8 @@ def load(source):
 
     Args:
         source: "digits" (1,797 images of 8x8, part of scikit-learn), "mnist" or "fashion_mnist" (28x28; a file
-            `mnist.npz` in `$KVAE_DATA_HOME`, else downloaded by `keras.datasets`); or the path of an `.npz` file (arrays
+            `mnist.npz` in `$KVAE_DATA_HOME`, else downloaded by `keras.datasets`), "sprites" or "dsprites" (64x64; 20,000
+            random examples for training and 2,000 for test, labelled by shape); or the path of an `.npz` file (arrays
             `x_train`, `x_test`, optionally `y_train`, `y_test`; or one array `x`), of an `.npy` file, of a `.csv` file of
             numbers (with or without a line of names), or of a folder of PNG or JPEG images of one size.
 
@@ -37,6 +42,8 @@ def load(source):
     """
     if source == "digits":
         return digits()
+    if source in FACTORS:
+        return FACTORS[source]().data(*SUBSET)
     if source in NAMES:
         return _named(source)
     path = pathlib.Path(source)

@@ -1,0 +1,122 @@
+"""The state of a training, written aside epoch by epoch, so that a training that was killed goes on."""
+
+import json
+import os
+import pathlib
+import shutil
+import time
+
+import keras
+
+from kvae import checks, replicas
+
+_PREFIX = "epoch-"
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes the state of the training, and goes on from it when `fit` begins again: the history is that of one run.
+
+    The unit is the epoch; with kvae's own feeding (arrays, `kvae.data.stream`, `dynamic_binarization`) its batches and
+    noise are functions of the seed and the step, so nothing differs from a training that was never interrupted. A state
+    is written into a folder of its own, which is then renamed: a kill at any moment leaves the last one whole.
+
+    Args:
+        folder: to write into, made when needed.
+        monitor: figure of the logs by which the best epoch is kept; None keeps none.
+        mode: "max" or "min", which of its values is best.
+        seconds: least time between two writes; the last epoch is always written.
+        replay: callbacks that are told the epochs of before, such as `EarlyStopping` and `History`; they stand before
+            this one in the list given to `fit`.
+
+    Attributes:
+        logs: list of the logs of all epochs, also of those of before.
+
+    Raises:
+        ValueError: when training begins and the state in the folder is of another model, or `monitor` is not in the logs.
+
+    Example:
+        >>> vae.fit(x, epochs=50, callbacks=[kvae.callbacks.Checkpoint("state")])          # killed after epoch 20
+        >>> vae.fit(x, epochs=50, callbacks=[kvae.callbacks.Checkpoint("state")])          # epochs 21 to 50
+    """
+
+    watches_batches = False
+
+    def __init__(self, folder, monitor="val_elbo", mode="max", seconds=0.0, replay=()):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+        self.monitor, self.sign = monitor, {"max": 1, "min": -1}[checks.check_choice("mode", mode, ("max", "min"))]
+        self.seconds, self.replay = seconds, list(replay)
+        self.logs, self._best, self._written = [], None, None
+
+    def on_train_begin(self, logs=None):
+        self._written = time.monotonic()
+        state = self.latest(self.folder)
+        if state is None:
+            return
+        saved = json.loads((state / "training.json").read_text())
+        if saved["shapes"] != self._shapes():
+            raise ValueError(
+                f"The state in '{state}' is of another model: its weights have other shapes. Give another folder, or remove "
+                "it to begin anew."
+            )
+        if self.monitor is not None:
+            self.model.load_weights(state / "best.weights.h5")
+            self._best = self.model.get_weights()
+        self.model.load_weights(state / "last.weights.h5")
+        self.logs = saved["logs"]
+        for epoch, past in enumerate(self.logs):
+            for callback in self.replay:
+                callback.on_epoch_end(epoch, dict(past))
+        # What Keras's own BackupAndRestore sets; a training that had come to its end takes no further epoch.
+        self.model._initial_epoch = self.params["epochs"] if self.model.stop_training else len(self.logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = [past.get(self.monitor) for past in self.logs]
+        self.logs.append({name: float(value) for name, value in (logs or {}).items()})
+        if self.monitor is not None:
+            if self.monitor not in self.logs[-1]:
+                raise ValueError(
+                    f"`monitor` must be among the logs: {', '.join(self.logs[-1])}. Received: monitor='{self.monitor}'. "
+                    "For a figure of validation data, pass `validation_data` to fit."
+                )
+            if all(self.sign * self.logs[-1][self.monitor] > self.sign * value for value in values):
+                self._best = self.model.get_weights()
+        if time.monotonic() - self._written >= self.seconds:
+            self.write()
+
+    def on_train_end(self, logs=None):
+        self.write()
+
+    def write(self):
+        """Writes the state as it stood at the end of the last epoch."""
+        state = self.folder / f"{_PREFIX}{len(self.logs):06d}"
+        if not self.logs or state.exists() or not replicas.is_chief(self.model.distribute_strategy):
+            return
+        aside = self.folder / "writing"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        self.model.save_weights(aside / "last.weights.h5")
+        if self._best is not None:
+            last = self.model.get_weights()
+            self.model.set_weights(self._best)
+            self.model.save_weights(aside / "best.weights.h5")
+            self.model.set_weights(last)
+        (aside / "training.json").write_text(json.dumps({"shapes": self._shapes(), "logs": self.logs}))
+        os.replace(aside, state)
+        for old in self.folder.glob(f"{_PREFIX}*"):
+            if old != state:
+                shutil.rmtree(old)
+        self._written = time.monotonic()
+
+    def restore_best(self):
+        """Gives the model the weights of its best epoch; those it has, if none was kept."""
+        if self._best is not None:
+            self.model.set_weights(self._best)
+
+    def _shapes(self):
+        return [list(each.shape) for each in self.model.weights]
+
+    @staticmethod
+    def latest(folder):
+        """The folder of the last whole state in a folder, or None."""
+        return max(pathlib.Path(folder).glob(f"{_PREFIX}*"), default=None)

@@ -1,0 +1,165 @@
+"""How examples reach the training step: batches in an order that is a function of the seed and the step they begin at.
+
+A `Feed` goes through its examples in rounds. `fit` asks it for the round that belongs to the optimizer's step count, so
+that an interrupted run goes on with the batches it would have seen.
+"""
+
+import contextlib
+import warnings
+
+import keras
+import tensorflow as tf
+
+from kvae import checks, replicas
+
+
+# Functions of tensors as they stand: there is no Python control flow to convert.
+plain = tf.autograph.experimental.do_not_convert
+
+
+class Feed:
+    """Base class: batches of examples, round after round. A subclass gives `round`.
+
+    Attributes:
+        steps: batches in a round.
+        failure: the exception that ended reading, in the reader's own words; None while all is well.
+        exact: whether a round has `steps` batches for certain: unreadable examples may have been left out.
+    """
+
+    steps: int
+    failure = None
+    exact = True
+
+    def round(self, key, first):
+        """The batches `first`, `first + 1`, ... of the round of a key, a `tf.data.Dataset`.
+
+        Args:
+            key: int64 scalar tensor; the order of the examples and what is drawn for them are functions of it.
+            first: int64 scalar tensor, less than `steps`.
+        """
+        raise NotImplementedError
+
+
+class ArrayFeed(Feed):
+    """Arrays in memory.
+
+    Args:
+        arrays: structure of arrays with equally many rows.
+        batch_size: int.
+        seed: int.
+        shuffle: whether to permute the rows in each round; else the order of the arrays.
+        transform: optional function of (batch, key, int64 number of the batch).
+    """
+
+    def __init__(self, arrays, batch_size, seed, shuffle=True, transform=None):
+        self.arrays = keras.tree.map_structure(as_float, arrays)
+        self.rows = keras.tree.flatten(self.arrays)[0].shape[0]
+        self.batch_size = checks.check_count("batch_size", batch_size)
+        self.seed, self.shuffle, self.transform = seed, shuffle, transform
+        self.steps = -(-self.rows // batch_size)
+
+    def round(self, key, first):
+        index = tf.range(self.rows, dtype=tf.int64)
+        if self.shuffle:
+            index = tf.random.experimental.stateless_shuffle(index, seed=[tf.constant(self.seed, tf.int64), key])
+        full = self.rows // self.batch_size
+        whole = tf.reshape(index[: full * self.batch_size], [full, self.batch_size])
+        batches = tf.data.Dataset.from_tensor_slices(whole)
+        if full < self.steps:
+            batches = batches.concatenate(tf.data.Dataset.from_tensors(index[full * self.batch_size :]))
+
+        def gather(rows, number):
+            batch = keras.tree.map_structure(lambda each: tf.gather(each, rows), self.arrays)
+            return batch if self.transform is None else self.transform(batch, key, number)
+
+        return numbered(batches.skip(first), first).map(plain(gather), num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def numbered(data, first):
+    """(element, int64 number) of a data set of which the first `first` elements were skipped."""
+    return tf.data.Dataset.zip(data, tf.data.Dataset.counter(start=first))
+
+
+def one_round(feed, keys):
+    """One round of a feed in each iteration, as a `tf.data.Dataset` that `fit` knows to read by step.
+
+    Args:
+        feed: `Feed`.
+        keys: data set of one int64 scalar, the key of the iteration.
+    """
+    data = keys.flat_map(plain(lambda key: feed.round(key, tf.constant(0, tf.int64))))
+    return _finished(feed, data, feed.steps)
+
+
+def epoch(feed, step, steps_per_epoch=None):
+    """The epoch that begins at a step of the training, read when it begins.
+
+    Args:
+        feed: `Feed`.
+        step: function without arguments that gives the number of optimizer steps taken, an int64 scalar tensor.
+        steps_per_epoch: None for a whole round; else that many batches, from where the training stands in its round.
+    """
+    zero = tf.constant(0, tf.int64)
+    if steps_per_epoch is None:
+        data = tf.data.Dataset.range(1).flat_map(plain(lambda _: feed.round(step(), zero)))
+        return _finished(feed, data, feed.steps)
+
+    def rounds(_):
+        start, skipped = step() // feed.steps, step() % feed.steps
+        return tf.data.Dataset.counter().flat_map(
+            plain(lambda number: feed.round((start + number) * feed.steps, tf.where(number == 0, skipped, zero)))
+        )
+
+    return _finished(feed, tf.data.Dataset.range(1).flat_map(plain(rounds)).take(steps_per_epoch), steps_per_epoch)
+
+
+def _finished(feed, data, steps):
+    if feed.exact:
+        data = data.apply(tf.data.experimental.assert_cardinality(steps))
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
+    data = data.with_options(options).prefetch(tf.data.AUTOTUNE)
+    data.feed = feed  # for `fit`; whatever a user makes of the data set is a data set like any other
+    return data
+
+
+@contextlib.contextmanager
+def reading(*data):
+    """While data sets are read: a reader's own exception stands for what TensorFlow makes of it on the way.
+
+    And of a feed that leaves examples out nobody knew the number of batches; Keras need not warn of that.
+    """
+    feeds = [each.feed for each in data if hasattr(each, "feed")]
+    try:
+        with warnings.catch_warnings():
+            if not all(feed.exact for feed in feeds):
+                warnings.filterwarnings("ignore", "Your input ran out of data")
+            yield
+    except tf.errors.OpError:
+        for failure in (feed.failure for feed in feeds):
+            if failure is not None:
+                raise failure from None
+        raise
+
+
+def as_float(array):
+    """A float32 tensor."""
+    return tf.cast(tf.convert_to_tensor(array), tf.float32)
+
+
+class FeedingGuard(checks.NonFiniteGuard):
+    """What `fit` adds to the callbacks: the guard, and the step at which each epoch begins."""
+
+    def __init__(self, vae):
+        super().__init__()
+        self.first_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="first_step")
+        self._optimizer = lambda: vae.optimizer
+        self.started = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        self.first_step.assign(int(self._optimizer().iterations.numpy()))
+        if not self.started:
+            replicas.check_start(self.model, self.params.get("steps"))
+        self.started = True
