@@ -22,6 +22,16 @@ NOTEBOOKS = [
     "nbconvert>=7.17",
 ]
 
+ONNX = [
+    "onnx>=1.23",
+    "onnxruntime>=1.31",
+    "tf2onnx>=1.17",
+]
+QUANTIZE = ["ai-edge-quantizer>=0.10"]
+SERVING = ["tensorflow-serving-api>=2.21"]
+PARQUET = ["pyarrow>=26.0"]
+BENCH = ["pythae>=0.1.2", "torch>=2.13"]
+
 setup(
     name="kvae",
     version=VERSION,
@@ -32,6 +42,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["kvae", "kvae.*", "kvae_cli"]),
+    package_data={"kvae.export": ["snippets/*"]},
     entry_points={"console_scripts": ["kvae=kvae_cli:main"]},
     # Lower bounds are the versions that were run.
     install_requires=[
@@ -44,7 +55,15 @@ setup(
         "typer>=0.29",
         "ai-edge-litert>=2.3",
     ],
-    extras_require={"test": [*TEST, *NOTEBOOKS], "notebooks": NOTEBOOKS},
+    extras_require={
+        "test": [*TEST, *NOTEBOOKS, *ONNX, *QUANTIZE, *SERVING, *PARQUET],
+        "parquet": PARQUET,
+        "notebooks": NOTEBOOKS,
+        "onnx": ONNX,
+        "quantize": QUANTIZE,
+        "serving": SERVING,
+        "bench": BENCH,
+    },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

@@ -57,7 +57,8 @@ class Autoencoder(VAE):
     """A deterministic autoencoder: undercomplete, sparse, denoising or contractive.
 
     It shares networks, likelihoods, training, saving, plots and exports with `VAE`. Its metrics are `loss` and
-    `reconstruction`, -log p(x|code) in nats per example; it is no density of x, so there is no ELBO and no `sample`.
+    `reconstruction`, -log p(x|code) in nats per example; it is no density of x, so there is no ELBO, and no `sample`
+    without a prior fitted to the codes (`kvae.priors.fit_mixture`).
 
     References: Ng 2011, "Sparse autoencoder", CS294A lecture notes, section 3 (`sparsity`); Vincent et al. 2008,
     "Extracting and composing robust features with denoising autoencoders", ICML (`corruption`); Rifai et al. 2011,
@@ -128,9 +129,18 @@ class Autoencoder(VAE):
         terms.memo["squared_jacobian"] = tf.reduce_sum(tf.square(jacobian), axis=list(range(1, len(jacobian.shape))))
         return terms
 
-    def sample(self, *args, **kwargs):
-        """Refused: the code has no distribution to draw from."""
-        raise ValueError("An autoencoder cannot sample: nothing tells how its codes are distributed. Use a kvae.VAE.")
+    def sample(self, *args, prior=None, **kwargs):
+        """As `VAE.sample`, by a prior that was fitted to the codes; without one it is refused.
+
+        Example:
+            >>> autoencoder.sample(16, prior=kvae.priors.fit_mixture(autoencoder, x_train))
+        """
+        if prior is None:
+            raise ValueError(
+                "An autoencoder cannot sample: nothing tells how its codes are distributed. Fit a prior to them, "
+                "`sample(prior=kvae.priors.fit_mixture(autoencoder, x_train))`, or use a kvae.VAE."
+            )
+        return super().sample(*args, prior=prior, **kwargs)
 
     def get_config(self):
         config = super().get_config()

@@ -6,6 +6,8 @@ import warnings
 import keras
 
 from kvae import checks, objectives
+from kvae.checkpoints import Checkpoint as Checkpoint
+from kvae.evaluation import latents
 
 
 class Schedule(keras.callbacks.Callback):
@@ -202,3 +204,68 @@ class CapacityRamp(Schedule):
 
     def share(self, epoch):
         return min(1.0, (epoch + 1) / self.epochs)
+
+
+class LatentMonitor(keras.callbacks.Callback):
+    """Looks at the latent space while a VAE trains, and warns when it collapses.
+
+    Adds to the logs of each epoch `active_units`, `mutual_information`, `marginal_kl` and, where it is known,
+    `total_correlation`, as `kvae.evaluation.latent_statistics` defines them, so that `History`, `CSVLogger`,
+    `TensorBoard` and `EarlyStopping(monitor="mutual_information", mode="max")` see them; put it before those in the
+    list. Training goes as it does without it.
+
+    It warns once in a training, when the verdict was "collapsed" `patience` times in a row, or is at the end.
+
+    Args:
+        x: examples to look at, best held out: arrays, (x, c) for a conditional model, or a data set.
+        every: look at the first epoch and then every so many; in between the last figures are repeated.
+        num_examples: how many of x at most; `mutual_information` is never above the log of it.
+        patience: see above.
+        seed: int, of the draws and of the choice of examples.
+
+    Raises:
+        ValueError: for numbers that are not positive; when training starts, if the model does not take x.
+        TypeError: when training starts, if the model is no `kvae.VAE`.
+
+    Example:
+        >>> vae.fit(x_train, epochs=50, callbacks=[kvae.callbacks.LatentMonitor(x_test)]).history["active_units"]
+    """
+
+    def __init__(self, x, every=1, num_examples=1000, patience=3, seed=0):
+        super().__init__()
+        self.x = x
+        self.every = checks.check_count("every", every)
+        self.num_examples = checks.check_count("num_examples", num_examples, least=2)
+        self.patience = checks.check_count("patience", patience)
+        self.seed = checks.check_seed(seed)
+        self.statistics = None  # the last that were taken
+
+    def on_train_begin(self, logs=None):
+        self.statistics, self._collapses, self._warned = None, 0, False
+        self._chosen = latents.choose_examples(self.model, self.x, self.num_examples, self.seed)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.statistics is None or epoch % self.every == 0:
+            self.statistics = latents.latent_statistics(
+                self.model, self._chosen, seed=self.seed, num_examples=self.num_examples
+            )
+            self._collapses = self._collapses + 1 if self.statistics.verdict == "collapsed" else 0
+            if self._collapses >= self.patience:
+                self._warn(f"in epoch {epoch + 1}")
+        if logs is not None:
+            names = ("active_units", "mutual_information", "marginal_kl", "total_correlation")
+            found = {name: getattr(self.statistics, name) for name in names}
+            logs.update({name: float(value) for name, value in found.items() if value is not None})
+
+    def on_train_end(self, logs=None):
+        if self._collapses:
+            self._warn("at the end of training")
+
+    def _warn(self, when):
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"The posterior is collapsed {when}: {self.statistics.reason}. Raise the weight of the KL slowly with "
+                "kvae.callbacks.BetaWarmup, lower it with kvae.objectives.ELBO(beta=...), or take a weaker decoder.",
+                stacklevel=2,
+            )

@@ -1,5 +1,6 @@
 """What is refused, and in which words: every message says what happened, what was expected and how to mend it."""
 
+import difflib
 import math
 
 import keras
@@ -33,7 +34,9 @@ def check_count(name, value, least=1):
 def check_choice(name, value, choices):
     """`value` if it is one of `choices`, else ValueError."""
     if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
+        near = difflib.get_close_matches(str(value).lower(), map(str, choices), n=1, cutoff=0.5)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}{hint}")
     return value
 
 
@@ -179,6 +182,22 @@ def _last_operation(network):
         ):
             return operation
     return None
+
+
+def check_prior(prior, latent_dim):
+    """`prior` if it is a built one of `latent_dim` dimensions, else ValueError or TypeError."""
+    if not hasattr(type(prior), "from_noise") or not hasattr(type(prior), "noise_size"):
+        raise TypeError(
+            "`prior` must be a built kvae prior, such as kvae.priors.fit_mixture(vae, x) gives. "
+            f"Received: {prior!r} (of type {type(prior).__name__})."
+        )
+    if prior.latent_dim != latent_dim:
+        received = "one that is not built yet" if prior.latent_dim is None else f"one of {prior.latent_dim}"
+        raise ValueError(
+            f"`prior` must have the {latent_dim} latent dimensions of the model. Received: {received}. "
+            "Fit it to codes of this model: kvae.priors.fit_mixture(vae, x)."
+        )
+    return prior
 
 
 def check_shape(shape, expected, name="x"):

@@ -5,12 +5,24 @@ import functools
 import keras
 import tensorflow as tf
 
-from kvae import checks, imputation, inputs, likelihoods, objectives, posteriors, priors, random, replicas, speed
+from kvae import (
+    checks,
+    feeding,
+    imputation,
+    inputs,
+    likelihoods,
+    objectives,
+    posteriors,
+    priors,
+    random,
+    replicas,
+    speed,
+)
 from kvae.sampling import Sampling, join_params
 
 
 @keras.saving.register_keras_serializable(package="kvae")
-class VAE(keras.Model):
+class VAE(replicas.AlreadyBuilt, keras.Model):
     """A variational autoencoder: two networks, and the heads that turn their tensors into distributions.
 
     It is trained by `fit` like any Keras model, on x alone, and needs no loss: the `objective` is one. All figures are
@@ -86,6 +98,7 @@ class VAE(keras.Model):
         for part in (self.posterior, self.sampling, self.prior, self.likelihood, self.objective):
             if part.data_shape is None:  # a part that was loaded comes back built
                 part.build(data_shape=self.data_shape, latent_dim=self.latent_dim)
+        checks.check_prior(self.prior, self.latent_dim)  # it may have been built for another model
         self.built = True
 
     # From x to distributions
@@ -112,12 +125,13 @@ class VAE(keras.Model):
         """
         return self.likelihood.distribution(self.likelihood_params(*inputs.checked_z(self, z)))
 
-    def as_graph(self, function):
+    def as_graph(self, function, jit_compile=None):
         """`function(vae, ...)` of tensors as a TensorFlow graph, traced once for this VAE: a function of the rest."""
         graphs = self.__dict__.setdefault("_graphs", {})  # past Keras, which would track the dictionary
-        if function not in graphs:
-            graphs[function] = tf.function(functools.partial(function, self), autograph=False, reduce_retracing=True)
-        return graphs[function]
+        key, graph = (function, jit_compile), functools.partial(function, self)
+        if key not in graphs:
+            graphs[key] = tf.function(graph, autograph=False, reduce_retracing=True, jit_compile=jit_compile)
+        return graphs[key]
 
     def posterior_params(self, x, mask=None, training=False):
         """What the posterior is made of, float32 `[B, P]`: the encoder's output. No values are checked."""
@@ -138,7 +152,7 @@ class VAE(keras.Model):
         params = self.decoder(flat if condition is None else [flat, condition], training=training)
         return tf.reshape(params, tf.concat([leading, tf.shape(params)[1:]], axis=0)) if len(z.shape) != 2 else params
 
-    def terms(self, x, y=None, noise=None, num_samples=None, first_sample=0, training=False):
+    def terms(self, x, y=None, noise=None, num_samples=None, first_sample=0, training=False, params=None):
         """All log-densities of a batch, from which an objective makes a loss.
 
         Args:
@@ -148,6 +162,7 @@ class VAE(keras.Model):
             num_samples: draws of z per example, S; by default the objective's.
             first_sample: index of the first draw: draws s, s + 1, ... do not depend on how they are asked for.
             training: whether the networks run in training mode.
+            params: what `posterior_params` gives for x, where it is known already.
 
         Returns:
             `kvae.objectives.Terms`.
@@ -162,7 +177,8 @@ class VAE(keras.Model):
         noise = noise or random.Noise(self.seed, random.EVALUATION, tf.range(tf.shape(x)[0]))
 
         prior = self.prior.distribution(self)  # p(z)
-        params = self.posterior_params(x if condition is None else (x, condition), mask, training)  # [B, P]
+        if params is None:
+            params = self.posterior_params(x if condition is None else (x, condition), mask, training)  # [B, P]
         posterior = self.posterior.distribution(params)  # q(z|x)  [B]
         num_samples = self.objective.num_samples if num_samples is None else num_samples
         draws = noise.normal(self.posterior.noise_size(params), num_samples, first_sample)
@@ -222,8 +238,7 @@ class VAE(keras.Model):
     def _build_optimizer(self):
         # In the first step it would cost a second trace; and a model saved before that could not be loaded compiled.
         if self.built and self.compiled and not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+            replicas.build_optimizer(self)
 
     @property
     def metrics(self):
@@ -242,11 +257,14 @@ class VAE(keras.Model):
             steps = speed.steps_per_execution(self, arguments["x"], arguments["callbacks"])
             if steps != self.steps_per_execution:
                 self.steps_per_execution, self.train_function, self.test_function = steps, None, None
-        return super().fit(**arguments)
+        with feeding.reading(arguments["x"], arguments["validation_data"]):
+            return super().fit(**arguments)
 
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args, **kwargs):
-        return super().evaluate(**inputs.evaluate_arguments(self, args, kwargs))
+        arguments = inputs.evaluate_arguments(self, args, kwargs)
+        with feeding.reading(arguments["x"]):
+            return super().evaluate(**arguments)
 
     @functools.wraps(keras.Model.predict)
     def predict(self, x, *args, **kwargs):
@@ -263,8 +281,8 @@ class VAE(keras.Model):
             penalty = self._penalty()
             total = replicas.share_of_mean(loss, weight) + replicas.share(penalty + auxiliary)
             scaled = self.optimizer.scale_loss(total)
-        variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+        gradients = replicas.overflow_together(self.optimizer, tape.gradient(scaled, self.trainable_variables))
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             # A float16 step that overflowed is skipped by the optimizer, so it does not count here either.
             weight = (tf.ones_like(loss) if weight is None else weight) * tf.cast(tf.math.is_finite(total), tf.float32)
@@ -294,11 +312,11 @@ class VAE(keras.Model):
             value = loss if name == "loss" else getattr(terms, name)
             value = value if weight is None else tf.where(weight > 0, value, 0.0)  # zero times NaN is NaN
             tracker.update_state(value, sample_weight=weight)
-        return self.get_metrics_result()
+        return replicas.step_logs(self)
 
     # From z and x to arrays
 
-    def sample(self, num_samples=1, mean=True, seed=None, condition=None, batch_size=256):
+    def sample(self, num_samples=1, mean=True, seed=None, condition=None, batch_size=256, prior=None):
         """Draws from the model: z ~ p(z), then E[x|z] or x ~ p(x|z).
 
         Args:
@@ -307,6 +325,7 @@ class VAE(keras.Model):
             seed: int, by default that of the VAE. The same seed gives the same samples; sample i does not depend on N.
             condition: for a conditional model, c: one for all samples, or one for each `[N, ...]`.
             batch_size: how many the decoder takes at a time.
+            prior: what to draw z from in place of the VAE's own prior, see `kvae.priors.fit_mixture`.
 
         Returns:
             numpy array `[N, *data_shape]`.
@@ -317,7 +336,8 @@ class VAE(keras.Model):
         num_samples = objectives.check_num_samples(num_samples)
         seed = self.seed if seed is None else checks.check_seed(seed)
         inputs.check_condition(self, condition)
-        z = self.prior.from_noise(random.normal(seed, tf.range(num_samples), 0, self.prior.noise_size), self)
+        prior = self.prior if prior is None else checks.check_prior(prior, self.latent_dim)
+        z = prior.from_noise(random.normal(seed, tf.range(num_samples), 0, prior.noise_size), self)
         z, condition = inputs.checked_z(self, z if condition is None else (z, condition))
         latents = z if condition is None else (z, condition)
         params = inputs.map_batches(self.as_graph(_likelihood_params), latents, batch_size)
@@ -369,6 +389,14 @@ class VAE(keras.Model):
         return imputation.impute(self, x, num_samples, num_draws, seed, batch_size)
 
     # Saving
+
+    def export(self, filepath, format="tf_saved_model", **kwargs):
+        """As `keras.Model.export`: "tf_saved_model", "litert" or "onnx", with the arguments of `kvae.export.saved_model`,
+        `tflite` or `onnx`. Verified, deterministic, of built-in operations only; returns a `kvae.export.Report`.
+        """
+        from kvae.export import formats
+
+        return formats.export(self, filepath, format, **kwargs)
 
     def get_config(self):
         config = super().get_config()

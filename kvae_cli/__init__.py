@@ -14,12 +14,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (training.train, evaluating.evaluate, looking.sample, looking.plot, exporting.export):
+for command in (
+    training.train,
+    evaluating.evaluate,
+    looking.sample,
+    looking.plot,
+    exporting.export,
+    exporting.verify,
+    exporting.benchmark,
+    exporting.inspect,
+):
     app.command()(command)
 
 
 def main():
-    """Runs the command; whatever goes wrong ends in one line and exit code 1, wrong usage in exit code 2."""
+    """Runs the command. Whatever goes wrong ends in one line and an exit code.
+
+    1 something else, 2 wrong usage, 3 operations that a format lacks, 4 a missing package, 5 a damaged or wrong export.
+    """
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
@@ -27,7 +39,7 @@ def main():
     except Exception as error:
         if os.environ.get("KVAE_DEBUG"):
             raise
-        _fail(str(error) or type(error).__name__, 1)
+        _fail(str(error) or type(error).__name__, getattr(error, "exit_code", 1))
 
 
 def _fail(message, code):

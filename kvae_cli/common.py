@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+# Test examples that a run on streamed data holds in memory.
+_TEST_ROWS = 10_000
+
 
 def import_kvae():
     """Imports the package with the notes that TensorFlow's libraries write below Python left out."""
@@ -69,13 +72,51 @@ def load(model, data):
     """(kvae, the model, its data); `data` None means what the run was trained on, and "" that none is needed."""
     kvae = import_kvae()
     vae = usage(kvae.pretrained.load, model)
-    if data is None:
-        homes = [pathlib.Path(model), pathlib.Path(model).parent, kvae.pretrained.HOME / model]
-        configs = [home / "config.toml" for home in homes if (home / "config.toml").is_file()]
-        if not configs:
-            raise typer.BadParameter(f"there is no config.toml beside '{model}' that names its data: add --data.")
-        data = tomllib.loads(configs[0].read_text(encoding="utf-8"))["data"]
-    return kvae, vae, usage(kvae.data.load, data) if data else None
+    if data == "":
+        return kvae, vae, None
+    settings = run_settings(kvae, model) if data is None else {"data": data}
+    if settings.get("stream"):
+        return kvae, vae, kvae.data.Data(None, None, usage(streamed_test, kvae, vae, settings), None)
+    return kvae, vae, usage(kvae.data.load, settings["data"])
+
+
+def run_settings(kvae, model):
+    """The settings of the run that a model comes from."""
+    homes = [pathlib.Path(model), pathlib.Path(model).parent, kvae.pretrained.HOME / model]
+    configs = [home / "config.toml" for home in homes if (home / "config.toml").is_file()]
+    if not configs:
+        raise typer.BadParameter(f"there is no config.toml beside '{model}' that names its data: add --data.")
+    return tomllib.loads(configs[0].read_text(encoding="utf-8"))
+
+
+def stream(kvae, vae, settings, part):
+    """A part of the data of a run that is read while it trains."""
+    size = settings.get("image_size")
+    return kvae.data.stream(
+        settings["data"],
+        settings["batch_size"],
+        settings["seed"],
+        shuffle=part == "train",
+        part=part,
+        transform="binarize" if isinstance(vae.likelihood, kvae.likelihoods.Bernoulli) else None,
+        on_error="skip" if settings["skip_errors"] else "raise",
+        shape=None if size is None else (size, size),
+    )
+
+
+def stream_shape(kvae, settings):
+    """(shape of one example of a stream, how many there are for training)."""
+    size = settings.get("image_size")
+    feed = kvae.data.stream(settings["data"], part="train", shape=None if size is None else (size, size)).feed
+    return feed.source.shape, feed.rows
+
+
+def streamed_test(kvae, vae, settings):
+    """The test examples of a streamed run, as an array."""
+    import numpy as np
+
+    batches = stream(kvae, vae, settings, "test").take(-(-_TEST_ROWS // settings["batch_size"]))
+    return np.concatenate([batch.numpy() for batch in batches])[:_TEST_ROWS]
 
 
 def test_data(kvae, vae, loaded):

@@ -60,8 +60,8 @@ Samples from the prior, the means of p(x|z):
 
 ![samples](samples.png)
 
-Use it with `kvae.pretrained.load(...)` on this folder, or without kvae: `model.keras` by Keras (after `import kvae`),
-`export/saved_model` by TensorFlow, `export/decoder.tflite` by any TFLite runtime (signature `decode`, input `z`).
+Use it with `kvae.pretrained.load(...)` on this folder, or without kvae: `export/` is a bundle of its decoder for TFLite in
+float32, float16 and int8, for TensorFlow Serving and for ONNX, with a card of its own.
 """
 
 

@@ -8,18 +8,24 @@ import pathlib
 import shutil
 import sys
 import time
+import tomllib
 from typing import Annotated
 
 import typer
 
-from kvae_cli import common, evaluating, exporting, looking, reports
+from kvae_cli import common, devices, evaluating, exporting, looking, reports
 from kvae_cli.common import Config, Examples, Overwrite, Samples, Seed
+from kvae_cli.examples import in_memory, is_large, streamed
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         str | None,
-        typer.Argument(help="digits, mnist, fashion_mnist, or the path of .npz, .npy, .csv or a folder of images."),
+        typer.Argument(
+            help="digits, mnist, fashion_mnist, sprites, or the path of .npz, .npy, .csv, .parquet, .tfrecord, or a folder "
+            "of images or of such files."
+        ),
     ] = None,
     out: Annotated[pathlib.Path | None, typer.Option(help="Directory of the run; runs/DATA by default.")] = None,
     network: Annotated[str, typer.Option(help="dense or conv.")] = "dense",
@@ -39,24 +45,40 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="At most; by default what makes 20,000 steps, 20 to 200.")
     ] = None,
+    steps_per_epoch: Annotated[
+        int | None, typer.Option(min=1, help="Cuts a long round through the data into epochs of that many steps.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
     learning_rate: Annotated[float, typer.Option(help="Of Adam; falls to zero along a cosine.")] = 1e-3,
+    stream: Annotated[
+        bool | None,
+        typer.Option("--stream/--in-memory", help="Read files while training; by default where they are large."),
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Height and width of streamed images.")] = None,
+    skip_errors: Annotated[
+        bool, typer.Option("--skip-errors", help="Leave out what cannot be read of a stream.")
+    ] = False,
     samples: Samples = 1000,
     examples: Examples = 1000,
     seed: Seed = 0,
     config: Config = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was killed, as if it had not been; else begin it.")
+    ] = False,
     overwrite: Overwrite = False,
 ):
     """Train a VAE; evaluate it, draw its pictures and export its decoder, verified.
 
     A tenth of the training data is held out to keep the best epoch. Ctrl-C ends the training early with the best model
-    so far, which is then evaluated and exported all the same; a second Ctrl-C ends at once.
+    so far, which is then evaluated and exported all the same; a second Ctrl-C ends at once. With the same command and
+    --resume a run that was killed goes on from its last whole epoch.
     """
-    settings = {name: value for name, value in locals().items() if name not in ("out", "config", "overwrite")}
+    settings = {name: value for name, value in locals().items() if name not in _NOT_OF_THE_RUN}
     if data is None:
         raise typer.BadParameter("name the data, for instance: kvae train digits")
     out = out or pathlib.Path("runs") / pathlib.Path(data).stem
     common.check_free(out, overwrite)
+    settings["stream"] = is_large(data) if stream is None else stream
     if network not in ("dense", "conv"):
         raise typer.BadParameter(f"--network must be dense or conv, not '{network}'.")
     if not learning_rate > 0:
@@ -66,62 +88,116 @@ def train(
     kvae = common.import_kvae()
     import keras
 
-    loaded = common.usage(kvae.data.load, data)
-    keras.utils.set_random_seed(seed)
-    rows = len(loaded.x_train) - max(1, len(loaded.x_train) // 10)
-    num_classes = common.usage(_num_classes, loaded, condition)
-    vae = common.usage(_build, kvae, loaded.x_train.shape[1:], rows, num_classes, settings)
-    binarized = isinstance(vae.likelihood, kvae.likelihoods.Bernoulli)
-    if binarized:
-        common.usage(kvae.data.binarize, loaded.x_train[:1])
-    labels = loaded.y_train if condition else None
-    x, x_held_out = loaded.x_train[:rows], loaded.x_train[rows:]
-    steps = -(-rows // batch_size)
-    epochs = epochs or min(200, max(20, 20_000 // steps))
-    if binarized:
-        x_held_out = kvae.data.binarize(x_held_out, seed=777)
-        x = kvae.data.dynamic_binarization(
-            x, batch_size=batch_size, seed=seed, condition=None if labels is None else labels[:rows]
-        )
-    elif labels is not None:
-        x = (x, labels[:rows])
-    test = common.test_data(kvae, vae, loaded)
-    held_out = x_held_out if labels is None else (x_held_out, labels[rows:])
-    vae.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)))
-
     # Everything is made in a directory aside, so that a run that fails leaves the one that was there as it was.
     aside = out.with_name(out.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    print(f"{data}: {rows:,} examples for training, {len(x_held_out):,} held out, {len(loaded.x_test):,} for test")
-    print(f"{vae.count_params():,} parameters, at most {epochs} epochs of {steps} steps")
+    keras.utils.set_random_seed(seed)
+    strategy = common.usage(devices.strategy, kvae)
+    chief = kvae.replicas.is_chief(strategy)
+    with strategy.scope():
+        vae, given = _prepare(kvae, settings)
+    steps = steps_per_epoch or given.steps
+    settings["epochs"] = epochs or min(200, max(20, 20_000 // steps))
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, settings["epochs"] * steps)
+    with strategy.scope():
+        vae.compile(keras.optimizers.Adam(schedule))
+    if not chief:  # the first worker writes
+        devices.meet(strategy)
+        _fit(kvae, vae, given, aside / "state", settings, start)
+        return devices.meet(strategy)
+    if resume and (aside / "config.toml").exists():
+        _check_same(settings, tomllib.loads((aside / "config.toml").read_text()), aside)
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _write(aside / "config.toml", _toml(settings))
+    print(f"{data}: {given.counts}")
+    print(f"{vae.count_params():,} parameters, at most {settings['epochs']} epochs of {steps} steps")
     try:
-        history, seconds = _fit(kvae, vae, x, held_out, aside / "model.keras", settings | {"epochs": epochs}, start)
-        vae = keras.models.load_model(aside / "model.keras")
-        report = {"training": {"seconds": round(seconds, 1), "epochs": len(history["loss"])}}
-        report["test"] = evaluating.figures(kvae, vae, test, samples, examples, seed)
+        devices.meet(strategy)
+        checkpoint, seconds = _fit(kvae, vae, given, aside / "state", settings, start)
+        devices.meet(strategy)
+        _tell_skipped(given)
+        checkpoint.restore_best()
+        vae.save(aside / "model.keras")
+        if strategy.num_replicas_in_sync > 1:
+            vae = keras.models.load_model(aside / "model.keras")  # one without the others
+        history = {name: [logs[name] for logs in checkpoint.logs] for name in checkpoint.logs[0]}
+        report = {"training": {"seconds": round(seconds, 1), "epochs": len(checkpoint.logs)}}
+        report["test"] = evaluating.figures(kvae, vae, given.test, samples, examples, seed)
         _write_history(history, aside / "history.csv")
-        list(looking.draw(kvae, vae, test, loaded.y_test, aside, history))
+        list(looking.draw(kvae, vae, given.test, given.y_test, aside, history))
         report["decoder"] = exporting.export_all(kvae, vae, aside / "export")
         report["versions"] = reports.versions()
         (aside / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
-        (aside / "config.toml").write_text(_toml(settings | {"epochs": epochs}))
         (aside / "README.md").write_text(reports.card(vae, settings, report))
+        shutil.rmtree(aside / "state")
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)
     except BaseException:
-        if not (aside / "model.keras").exists():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
+        if (aside / "model.keras").exists():
             print(f"kvae: the best model so far is {aside / 'model.keras'}", file=sys.stderr)
+        elif kvae.callbacks.Checkpoint.latest(aside / "state"):
+            print("kvae: the same command with --resume goes on from the last whole epoch.", file=sys.stderr)
+        else:
+            shutil.rmtree(aside, ignore_errors=True)
         raise
     reports.print_report(report)
     print(f"wrote {out}/")
-    for path in sorted(out.rglob("*")):
-        if path.is_file() and "variables" not in path.parts and path.parent.name != "saved_model":
-            print(f"  {path.relative_to(out)}")
-    print("  export/saved_model/")
+    for path in sorted(out.iterdir()):
+        print(f"  {path.name}{'/' if path.is_dir() else ''}")
+
+
+# Arguments that say how a command goes about it, not what the run is.
+_NOT_OF_THE_RUN = ("context", "out", "config", "overwrite", "resume")
+
+
+def _prepare(kvae, settings):
+    """(the VAE, its examples)."""
+    if settings["stream"]:
+        if settings["condition"]:
+            raise typer.BadParameter("--condition needs data in memory: streams have no labels.")
+        shape = common.usage(common.stream_shape, kvae, settings)
+        vae = common.usage(_build, kvae, shape[0], shape[1], None, settings)
+        return vae, common.usage(streamed, kvae, vae, settings)
+    if settings["image_size"] or settings["skip_errors"]:
+        raise typer.BadParameter("--image-size and --skip-errors are for streams: add --stream.")
+    loaded = common.usage(kvae.data.load, settings["data"])
+    rows = len(loaded.x_train) - max(1, len(loaded.x_train) // 10)
+    num_classes = common.usage(_num_classes, loaded, settings["condition"])
+    vae = common.usage(_build, kvae, loaded.x_train.shape[1:], rows, num_classes, settings)
+    if isinstance(vae.likelihood, kvae.likelihoods.Bernoulli):
+        common.usage(kvae.data.binarize, loaded.x_train[:1])
+    return vae, in_memory(kvae, vae, loaded, rows, settings)
+
+
+def _tell_skipped(given):
+    """How many examples of a stream could not be read."""
+    feeds = [data.feed for data in (given.train, given.held_out) if hasattr(data, "feed")]
+    skipped = {name: reason for feed in feeds for name, reason in getattr(feed, "skipped", {}).items()}
+    if skipped:
+        name, reason = next(iter(skipped.items()))
+        print(
+            f"kvae: examples left out because they cannot be read: {len(skipped)}, first {name}: {reason}",
+            file=sys.stderr,
+        )
+
+
+def _check_same(settings, before, aside):
+    now = tomllib.loads(_toml(settings))
+    differing = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
+    if differing:
+        listed = ", ".join(f"{name} {before.get(name)} is now {now.get(name)}" for name in differing)
+        raise typer.BadParameter(
+            f"the run in '{aside}' was begun with other settings: {listed}. Give the same, or leave out --resume to begin anew."
+        )
+
+
+def _write(path, text):
+    """Writes a text file, whole or not at all."""
+    aside = path.with_name(path.name + ".writing")
+    aside.write_text(text)
+    aside.replace(path)
 
 
 def _num_classes(loaded, condition):
@@ -138,7 +214,7 @@ def _build(kvae, data_shape, rows, num_classes, settings):
     """The VAE of a run."""
     likelihood = settings["likelihood"]
     if likelihood == "auto":
-        likelihood = "bernoulli" if settings["data"] in ("mnist", "fashion_mnist") else "normal"
+        likelihood = "bernoulli" if settings["data"] in ("mnist", "fashion_mnist", "sprites", "dsprites") else "normal"
     objective = _objective(kvae, settings["objective"], settings["beta"], rows)
     if settings["warmup"] and not hasattr(objective, "beta"):
         raise ValueError(f"--warmup needs an objective with a beta, which {settings['objective']} does not have.")
@@ -168,37 +244,36 @@ def _objective(kvae, name, beta, rows):
     return kvae.objectives.get(classes[name](**arguments))
 
 
-def _fit(kvae, vae, x, held_out, path, settings, start):
-    """(history, seconds of training); the best model is at `path`, also when Ctrl-C ended the training."""
+def _fit(kvae, vae, given, folder, settings, start):
+    """(the checkpoint, which knows the best epoch, seconds of training); also when Ctrl-C ended the training."""
     import keras
 
     epochs = settings["epochs"]
-    callbacks = [
-        keras.callbacks.ModelCheckpoint(path, monitor="val_elbo", mode="max", save_best_only=True),
-        keras.callbacks.EarlyStopping(
-            "val_elbo", mode="max", patience=max(10, epochs // 10), start_from_epoch=settings["warmup"]
-        ),
-    ]
+    stopping = keras.callbacks.EarlyStopping(
+        "val_elbo", mode="max", patience=max(10, epochs // 10), start_from_epoch=settings["warmup"]
+    )
+    callbacks = [stopping]
     if settings["warmup"]:
-        callbacks.append(kvae.callbacks.BetaWarmup(settings["warmup"]))
-    history = keras.callbacks.History()
+        stop = 1.0 if settings["beta"] is None else settings["beta"]
+        callbacks.append(kvae.callbacks.BetaWarmup(settings["warmup"], stop=stop))
     with _progress(keras, epochs, start) as progress:
+        checkpoint = kvae.callbacks.Checkpoint(folder, seconds=5.0, replay=[stopping, progress])
         began = time.perf_counter()
         try:
             vae.fit(
-                x,
+                given.train,
                 epochs=epochs,
-                batch_size=None if hasattr(x, "element_spec") else settings["batch_size"],
-                validation_data=(held_out,),
-                validation_batch_size=None,
-                callbacks=[*callbacks, history, progress],
+                steps_per_epoch=settings["steps_per_epoch"],
+                batch_size=None if hasattr(given.train, "element_spec") else settings["batch_size"],
+                validation_data=given.held_out if hasattr(given.held_out, "element_spec") else (given.held_out,),
+                callbacks=[*callbacks, progress, checkpoint],
                 verbose=0,
             )
         except KeyboardInterrupt:
-            if not path.exists():
+            if not checkpoint.logs:
                 raise
             print("\nStopped. Finishing with the best model so far; Ctrl-C again ends at once.")
-        return history.history, time.perf_counter() - began
+        return checkpoint, time.perf_counter() - began
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@ import warnings
 
 import keras
 import pytest
+import tensorflow as tf
 from building import digits, make_vae
 
 import kvae
@@ -177,3 +178,77 @@ def test_every_schedule_names_its_paper_and_has_an_example():
     for each in schedules:
         for part in ("arXiv:", "Args:", "Raises:", "Example:"):
             assert part in each.__doc__
+
+
+# LatentMonitor
+
+MONITORED = ("active_units", "mutual_information", "marginal_kl", "total_correlation")
+
+
+def test_monitor_logs_what_the_statistics_are_and_leaves_training_as_it_was(tmp_path):
+    plain, watched = make_vae(), make_vae()
+    expected = plain.fit(X, epochs=2, batch_size=16, verbose=0, validation_data=X).history
+    log = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    callbacks = [kvae.callbacks.LatentMonitor(X, patience=5), log]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it has not learned much yet
+        history = watched.fit(X, epochs=2, batch_size=16, verbose=0, validation_data=X, callbacks=callbacks).history
+    assert {name: history[name] for name in expected} == expected
+    assert set(history) - set(expected) == set(MONITORED)
+    statistics = kvae.evaluation.latent_statistics(watched, X, num_examples=1000)
+    for name in MONITORED:
+        assert history[name][-1] == pytest.approx(getattr(statistics, name), abs=1e-5)
+    assert set(MONITORED) <= set((tmp_path / "log.csv").read_text().splitlines()[0].split(","))
+
+
+def test_monitor_leaves_the_steps_at_once_alone():
+    callbacks = [kvae.callbacks.LatentMonitor(X)]
+    vae = make_vae(compile_arguments={"jit_compile": True})
+    data = tf.data.Dataset.from_tensors(X[:1]).repeat(64)
+    assert kvae.speed.steps_per_execution(vae, data, callbacks) == kvae.speed.STEPS_AT_ONCE
+
+
+@pytest.mark.filterwarnings("ignore:The posterior is collapsed")
+def test_monitor_looks_every_so_often_and_can_stop_training():
+    seen = []
+
+    class Monitor(kvae.callbacks.LatentMonitor):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            seen.append(self.statistics)
+
+    stop = keras.callbacks.EarlyStopping("active_units", mode="max", patience=3)
+    vae = make_vae(compile_arguments={"optimizer": keras.optimizers.SGD(0.0), "run_eagerly": True})
+    vae.fit(X, epochs=9, verbose=0, callbacks=[Monitor(tf.data.Dataset.from_tensor_slices(X).batch(8), every=3), stop])
+    assert len(seen) == 4  # nothing changes, so it stops
+    assert seen[0] is seen[1] is seen[2] is not seen[3]
+
+
+def collapsed_vae():
+    vae = eager_vae(objective=kvae.objectives.ELBO(beta=0.0))
+    vae.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    for layer in vae.encoder.layers[-1:]:
+        layer.set_weights([0 * each for each in layer.get_weights()])
+    return vae
+
+
+@pytest.mark.parametrize(("epochs", "when"), [(2, "at the end of training"), (6, "in epoch 3")])
+def test_monitor_warns_once_of_a_collapse(epochs, when):
+    with pytest.warns(UserWarning, match="collapsed") as found:
+        collapsed_vae().fit(X, epochs=epochs, verbose=0, callbacks=[kvae.callbacks.LatentMonitor(X)])
+    (message,) = [str(each.message) for each in found]
+    assert f"The posterior is collapsed {when}: 0 of 3 units are active" in message and "BetaWarmup" in message
+
+
+def test_monitor_refuses_before_the_first_epoch():
+    for arguments in ({"every": 0}, {"num_examples": 1}, {"patience": 0}, {"seed": 0.5}):
+        with pytest.raises(ValueError, match="must be"):
+            kvae.callbacks.LatentMonitor(X, **arguments)
+    vae = eager_vae()
+    with pytest.raises(ValueError, match=r"`x` must have shape \[batch, 8, 8, 1\]"):
+        vae.fit(X, verbose=0, callbacks=[kvae.callbacks.LatentMonitor(X[..., 0])])
+    assert int(vae.optimizer.iterations) == 0
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(loss="mse", run_eagerly=True)
+    with pytest.raises(TypeError, match="must be a kvae.VAE"):
+        model.fit(keras.ops.zeros((4, 2)), keras.ops.zeros((4, 1)), callbacks=[kvae.callbacks.LatentMonitor(X)])

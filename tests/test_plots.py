@@ -1,5 +1,6 @@
 """kvae.plots: what is in the pictures is what the VAE says."""
 
+import dataclasses
 import pickle
 import statistics
 
@@ -495,3 +496,46 @@ class TestCurves:
         (tmp_path / "ragged.csv").write_text("epoch,loss\n0,1\n1,2,3\n")
         with pytest.raises(ValueError, match=r"ragged.csv' must be a table"):
             plots.curves(tmp_path / "ragged.csv")
+
+
+@pytest.fixture(scope="module")
+def found(space, x):
+    return kvae.evaluation.latent_statistics(space, x)
+
+
+class TestLatentStatistics:
+    def test_bars_are_the_figures(self, found):
+        figure = plots.latent_statistics(found)
+        left, right = figure.axes
+        order = np.argsort(-found.kl_per_dimension)
+        assert [label.get_text() for label in left.get_xticklabels()] == [str(each) for each in order]
+        tops = {}
+        for bar in left.patches:
+            place = round(bar.get_x() + bar.get_width() / 2)
+            tops[place] = max(tops.get(place, 0), bar.get_y() + bar.get_height())
+        np.testing.assert_allclose([tops[place] for place in range(3)], found.kl_per_dimension[order], rtol=1e-6)
+        written = [text.get_text() for text in right.texts]
+        assert written[0] == f"{found.kl:.2f}" and written[-1] == f"{found.dimension_wise_kl:.2f}"
+        assert len(written) == 5
+
+    def test_active_and_inactive_units_have_colours_of_their_own(self, found):
+        active = np.array([True, False, True])
+        left = plots.latent_statistics(dataclasses.replace(found, active=active)).axes[0]
+        labels = [text.get_text() for text in left.get_legend().get_texts()]
+        assert labels == ["I(x; z_d), active (2)", "I(x; z_d), inactive (1)", "KL(q(z_d) || p(z_d))"]
+        colours = {tuple(bar.get_facecolor()) for bar in left.patches}
+        assert len(colours) == 3
+
+    def test_title_is_the_verdict(self, found):
+        title = plots.latent_statistics(found)._suptitle.get_text().replace("\n", " ")
+        assert title == f"{found.verdict.capitalize()}: {found.reason}"
+
+    def test_what_is_not_known_says_why(self, x):
+        vae = unconditional(2, prior=kvae.priors.Flow(num_steps=1))
+        left, right = plots.latent_statistics(kvae.evaluation.latent_statistics(vae, x)).axes
+        assert "the prior Flow has no marginal densities" in left.texts[0].get_text().replace("\n", " ")
+        assert len(right.texts) == 4
+
+    def test_refuses_the_model(self, plane):
+        with pytest.raises(TypeError, match="what kvae.evaluation.latent_statistics"):
+            plots.latent_statistics(plane)

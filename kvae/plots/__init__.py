@@ -10,6 +10,7 @@ line through their values in order. With `image_shape=(28, 28)` flat vectors are
 from kvae.plots.charts import curves, latent_scatter
 from kvae.plots.examples import interpolations, manifold, reconstructions, samples, traversals
 from kvae.plots.grid import Figure, grid
+from kvae.plots.latents import latent_statistics
 
 __all__ = [
     "Figure",
@@ -17,6 +18,7 @@ __all__ = [
     "grid",
     "interpolations",
     "latent_scatter",
+    "latent_statistics",
     "manifold",
     "reconstructions",
     "samples",

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from kvae import checks
+from kvae import checks, random
 from kvae.priors.base import HEADS, Prior
 
 tfd = tfp.distributions
@@ -175,9 +175,7 @@ def _choose(noise, logits):
     """Index `[...]` of the component that two standard normal values `[..., 2]` choose, with odds `logits` `[K]`."""
     # Half the squared length of two normals is exponential, so this is uniform; TFLite has no error function.
     uniform = tf.exp(-0.5 * tf.reduce_sum(noise**2, axis=-1))
-    passed = tf.cumsum(tf.nn.softmax(logits)) < uniform[..., None]
-    # Rounding may leave the last sum a little below one.
-    return tf.minimum(tf.reduce_sum(tf.cast(passed, tf.int32), axis=-1), logits.shape[0] - 1)
+    return random.choose(uniform, logits)
 
 
 def _clip(values, low, high):
