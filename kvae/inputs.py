@@ -329,8 +329,7 @@ def _rows(structure, rows):
 
 def map_batches(function, x, batch_size):
     """numpy outputs of `function` over the batches of x (arrays or a data set), one after the other."""
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
+    checks.check_count("batch_size", batch_size)
     if is_stream(x):
         parts = (keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in x)
     else:

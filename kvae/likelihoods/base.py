@@ -79,6 +79,32 @@ class Likelihood(parts.Part):
         """
         return self.of_examples(self.base(*self.split(params)), mask)
 
+    def from_uniform(self, params, noise):
+        """Draws from p(x|z) as a function of noise, which is how an exported model samples.
+
+        Args:
+            params: decoder outputs, as for `distribution`.
+            noise: pair of tensors `[..., *data_shape]`, all independent and uniform over (0, 1).
+
+        Returns:
+            float32 tensor `[..., *data_shape]`.
+
+        Raises:
+            NotImplementedError: if there is no such function.
+
+        Example:
+            >>> kvae.likelihoods.Bernoulli().from_uniform(tf.zeros([1, 3]), (tf.constant([[0.1, 0.4, 0.9]]), None))
+            <tf.Tensor: shape=(1, 3), dtype=float32, numpy=array([[1., 1., 0.]], dtype=float32)>
+        """
+        return self.draw(*noise, *self.split(params))
+
+    def draw(self, first, second, *params):
+        """`from_uniform` of each value by itself, from two uniform tensors and `num_params` more."""
+        raise NotImplementedError(
+            f"Draws from the likelihood {type(self).__name__} take rejection sampling, which is no function of a fixed "
+            "amount of noise. Export its mean, or its parameters."
+        )
+
     def split(self, params):
         """The `num_params` float32 tensors `[..., *data_shape]` that lie one after the other in the decoder's output."""
         return tf.split(tf.cast(params, tf.float32), self.num_params, axis=-1)

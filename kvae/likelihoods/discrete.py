@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from kvae import random
 from kvae.likelihoods import distributions
 from kvae.likelihoods.base import Likelihood, bounded_exp, check_int, first_between
 
@@ -44,7 +45,10 @@ class Bernoulli(Likelihood):
             )
 
     def base(self, logits):
-        return tfd.Bernoulli(logits=logits, dtype=tf.float32)
+        return distributions.Bernoulli(logits=logits, dtype=tf.float32)
+
+    def draw(self, first, second, logits):
+        return tf.cast(first < tf.sigmoid(logits), tf.float32)
 
 
 @keras.saving.register_keras_serializable(package="kvae")
@@ -88,6 +92,9 @@ class Categorical(Likelihood):
 
     def base(self, *logits):
         return distributions.CategoricalProbabilities(tf.stack(logits, axis=-1), dtype=tf.float32)
+
+    def draw(self, first, second, *logits):
+        return tf.cast(random.choose(first, tf.stack(logits, axis=-1)), tf.float32)
 
 
 @keras.saving.register_keras_serializable(package="kvae")
@@ -142,11 +149,21 @@ class DiscretizedLogistic(Likelihood):
     def base(self, *params):
         if self.num_components == 1:
             return self._component(*params)
-        logits, locations, log_scales = (
-            tf.stack(params[start : start + self.num_components], axis=-1)
-            for start in range(0, len(params), self.num_components)
-        )
+        logits, locations, log_scales = self._stacked(params)
         return tfd.MixtureSameFamily(tfd.Categorical(logits), self._component(locations, log_scales))
+
+    def draw(self, first, second, *params):
+        if self.num_components > 1:
+            logits, *stacked = self._stacked(params)
+            # Not by `tf.gather` with batch axes, which is slow where there are as many of them as values.
+            chosen = tf.one_hot(random.choose(first, logits), self.num_components)
+            params = [tf.reduce_sum(chosen * each, axis=-1) for each in stacked]
+        return self._component(*params).quantile(second)
+
+    def _stacked(self, params):
+        """Logits, locations and log-scales of the components, `[..., K]` each."""
+        size = self.num_components
+        return [tf.stack(params[start : start + size], axis=-1) for start in range(0, len(params), size)]
 
     def _component(self, location, log_scale):
         return distributions.DiscretizedLogistic(location, bounded_exp(log_scale, -10.0, 3.0), self.num_levels)

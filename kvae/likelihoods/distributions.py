@@ -50,6 +50,16 @@ class Wrapped(ScalarDistribution):
         return self._distribution.sample(n, seed=seed)
 
 
+class Bernoulli(tfd.Bernoulli):
+    """`tfd.Bernoulli` of logits, whose density takes one exponential and one logarithm where that of TFP takes two each."""
+
+    def _log_prob(self, x):
+        logits = self.logits
+        shape = tf.broadcast_dynamic_shape(tf.shape(x), tf.shape(logits))
+        x, logits = tf.broadcast_to(tf.cast(x, logits.dtype), shape), tf.broadcast_to(logits, shape)
+        return -tf.nn.sigmoid_cross_entropy_with_logits(x, logits)
+
+
 class Masked(Wrapped):
     """A distribution some of whose values were not observed: their log_prob is zero, whatever is in their place.
 
@@ -119,8 +129,13 @@ class DiscretizedLogistic(ScalarDistribution):
         return tf.clip_by_value(location, 0.0, 1.0) + scale * tails
 
     def _sample_n(self, n, seed=None):
-        draws = tfd.Logistic(self._location, self._scale).sample(n, seed=seed)
-        return tf.round(tf.clip_by_value(draws, 0.0, 1.0) * self._steps) / self._steps
+        return self._level(tfd.Logistic(self._location, self._scale).sample(n, seed=seed))
+
+    def _quantile(self, probability):
+        return self._level(tfd.Logistic(self._location, self._scale).quantile(probability))
+
+    def _level(self, values):
+        return tf.round(tf.clip_by_value(values, 0.0, 1.0) * self._steps) / self._steps
 
 
 class ZeroInflated(ScalarDistribution):

@@ -92,6 +92,11 @@ class Joint(Likelihood):
         zipped = zip(self.likelihoods, params, masks, strict=True)
         return distributions.Concatenated([each.distribution(own, mask) for each, own, mask in zipped])
 
+    def from_uniform(self, params, noise):
+        params = tf.split(tf.cast(params, tf.float32), self._params_sizes(), axis=-1)
+        zipped = zip(self.likelihoods, params, *map(self._columns, noise), strict=True)
+        return tf.concat([each.from_uniform(own, pair) for each, own, *pair in zipped], axis=-1)
+
     def log_prob(self, params, x, mask=None, training=False):
         params = tf.split(tf.cast(params, tf.float32), self._params_sizes(), axis=-1)
         zipped = zip(self.likelihoods, params, self._columns(x), self._columns(mask), strict=True)

@@ -21,7 +21,8 @@ _MOMENTUM = 0.99
 class LocationScale(Likelihood):
     """Base class of the likelihoods of real values, with everything that concerns their scale.
 
-    A subclass gives `noise(location, scale)`, a tfd distribution. Where the scale that maximises the log-density of
+    A subclass gives `noise(location, scale)`, a tfd distribution, and `standard(first, second)`, a draw of location 0 and
+    scale 1 from two uniform values. Where the scale that maximises the log-density of
     residuals r is a power mean of them, (mean |r|^p)^(1/p), it gives p as `power`, and "optimal" can be chosen.
     """
 
@@ -67,6 +68,9 @@ class LocationScale(Likelihood):
 
     def base(self, location, log_scale=None):
         return self.noise(location, self._scale(log_scale))
+
+    def draw(self, first, second, location, log_scale=None):
+        return location + self._scale(log_scale) * self.standard(first, second)
 
     def _scale(self, log_scale):
         if self.scale == "optimal":
@@ -129,6 +133,10 @@ class Normal(LocationScale):
     def noise(self, location, scale):
         return tfd.Normal(location, scale)
 
+    def standard(self, first, second):
+        # Box and Muller 1958
+        return tf.sqrt(-2.0 * tf.math.log(first)) * tf.cos(math.tau * (second - 0.5))
+
 
 @keras.saving.register_keras_serializable(package="kvae")
 class Laplace(LocationScale):
@@ -150,6 +158,9 @@ class Laplace(LocationScale):
 
     def noise(self, location, scale):
         return tfd.Laplace(location, scale)
+
+    def standard(self, first, second):
+        return tfd.Laplace(0.0, 1.0).quantile(first)
 
 
 @keras.saving.register_keras_serializable(package="kvae")
@@ -179,3 +190,8 @@ class StudentT(LocationScale):
 
     def noise(self, location, scale):
         return tfd.StudentT(float(self.df), location, scale)
+
+    def standard(self, first, second):
+        # Bailey 1994, "Polar generation of random variates with the t-distribution", Mathematics of Computation 62
+        radius = tf.sqrt(self.df * tf.math.expm1(-2.0 / self.df * tf.math.log(first)))
+        return radius * tf.cos(math.tau * (second - 0.5))

@@ -29,6 +29,9 @@ class ContinuousBernoulli(Likelihood):
     def base(self, logits):
         return tfd.ContinuousBernoulli(logits=logits)
 
+    def draw(self, first, second, logits):
+        return self.base(logits).quantile(first)
+
 
 @keras.saving.register_keras_serializable(package="kvae")
 class Beta(Likelihood):

@@ -1,0 +1,31 @@
+import pytest
+from building import digits, make_vae
+
+from kvae.evaluation import log_likelihood, progress
+
+
+def shown(capsys, verbose):
+    log_likelihood(make_vae(), digits()[1][:4], num_samples=3, verbose=verbose)
+    return capsys.readouterr().out
+
+
+def test_is_shown_where_asked_for(capsys):
+    assert "12/12" in shown(capsys, 1)  # 4 examples of 3 draws
+    assert shown(capsys, 0) == ""
+
+
+def test_auto_is_for_terminals_and_for_long_work(capsys, monkeypatch):
+    assert shown(capsys, "auto") == ""
+    terminal = type("Terminal", (), {"isatty": lambda self: True})
+    for patience, is_shown in ((1e6, False), (0.0, True)):
+        monkeypatch.setattr(progress, "_PATIENCE", patience)
+        with monkeypatch.context() as patch:
+            patch.setattr(progress.sys, "stdout", terminal())
+            bar = progress.Progress(10)
+        bar.add(10)
+        assert ("10/10" in capsys.readouterr().out) is is_shown
+
+
+def test_unknown_verbosity():
+    with pytest.raises(ValueError, match="`verbose` must be one of 'auto', 0, 1"):
+        progress.Progress(10, verbose=2)
