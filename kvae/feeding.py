@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from kvae import checks, replicas
 
-
 # Functions of tensors as they stand: there is no Python control flow to convert.
 plain = tf.autograph.experimental.do_not_convert
 

@@ -13,8 +13,11 @@ _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_tr
 def jit_compile(vae):
     """Whether XLA is the default: with a GPU what Keras thinks ("auto"); without, for dense layers of Keras alone.
 
-    On a CPU XLA makes dense steps faster and convolutions slower, and what a user's own layer holds is not known.
+    On a CPU XLA makes dense steps faster and convolutions slower, and what a user's own layer holds is not known. It
+    does not compile the sums over several replicas.
     """
+    if vae.distribute_strategy.num_replicas_in_sync > 1:
+        return False
     if tf.config.list_physical_devices("GPU"):
         return "auto"
     names = [type(layer).__name__ for layer in vae._flatten_layers()]
