@@ -78,7 +78,9 @@ def train(path, limit, batch_size):
     start = time.perf_counter()
     history = vae.fit(data, verbose=0).history
     trained = data.feed.rows / (time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    # Not ru_maxrss, which a process takes over from the one that started it.
+    status = pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1]
+    peak = int(status.split()[0]) * 1024 / 1e9
     figures = {"limit": how, "after 50 steps": started_with, "peak": peak, "at the end": resident()}
     print(json.dumps(figures | {"stream": alone, "fit": trained, "elbo": history["elbo"][-1]}))
 

@@ -19,6 +19,8 @@ Networks make tensors. Heads turn tensors into `tfp` distributions. An objective
     export         the decoder as SavedModel and TFLite, verified
     pretrained     trained models by name or path
     random         the one source of noise
+    cluster        the strategy that TF_CONFIG and the visible devices ask for
+    replicas       what several replicas need to know of each other
 """
 
 import importlib
@@ -43,6 +45,7 @@ if keras.config.backend() != "tensorflow":
 
 from kvae import (
     callbacks,
+    cluster,
     data,
     evaluation,
     flows,
@@ -53,6 +56,7 @@ from kvae import (
     pretrained,
     priors,
     random,
+    replicas,
 )
 from kvae.autoencoder import Autoencoder
 from kvae.sampling import Sampling
@@ -65,6 +69,7 @@ __all__ = [
     "Autoencoder",
     "Sampling",
     "callbacks",
+    "cluster",
     "data",
     "evaluation",
     "export",
@@ -77,6 +82,7 @@ __all__ = [
     "pretrained",
     "priors",
     "random",
+    "replicas",
 ]
 
 

@@ -40,6 +40,8 @@ def strategy(timeout=600.0):
         raise ValueError(f"`timeout` must be larger than zero seconds. Received: timeout={timeout!r}")
     own = read_task(os.environ.get("TF_CONFIG", ""))
     if own is None:
+        if not os.environ.get("TF_CONFIG", "").strip():
+            os.environ.pop("TF_CONFIG", None)  # TensorFlow takes an empty one for malformed JSON
         several = len(tf.config.get_visible_devices("GPU")) > 1
         return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
     call_roll(own, time.monotonic() + timeout, devices=len(tf.config.get_visible_devices("GPU")))
