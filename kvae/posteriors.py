@@ -185,7 +185,10 @@ class Flow(Posterior):
 def mean_and_scale(params):
     """Mean and standard deviation, both `[..., D]`, that the params `[..., 2 D]` of `DiagonalNormal` mean."""
     mean, log_var = tf.split(tf.cast(params, tf.float32), 2, axis=-1)
-    return mean, tf.exp(0.5 * tf.clip_by_value(log_var, *LOG_VAR_RANGE))
+    # Halved before it is clipped, for TFLite's static int8: there what a clipping takes and gives has one range, and
+    # with it the mean would have, which comes from the same tensor.
+    low, high = LOG_VAR_RANGE
+    return mean, tf.exp(tf.clip_by_value(0.5 * log_var, 0.5 * low, 0.5 * high))
 
 
 def mean_and_scale_tril(params):

@@ -15,6 +15,7 @@ _PARITY = 0x1BD11BDA
 
 # The streams that do not count training steps (which are 0, 1, 2, ...).
 EVALUATION = -1
+OUTPUT = -2  # what draws of x from p(x|z) are made of, in exported models
 
 
 def threefry2x32(key, counter):
@@ -67,15 +68,50 @@ def normal(seed, stream, row, dim, sample=0):
         >>> kvae.random.normal(seed=0, stream=0, row=tf.range(128), dim=40).shape
         TensorShape([128, 40])
     """
-    if dim < 1:
-        raise ValueError(f"`dim` must be a positive int. Received: dim={dim!r}")
-    pairs = (dim + 1) // 2
-    row, sample = _word(row), _word(sample)
-    column = sample[..., None] * _word(pairs) + _word(tf.range(pairs))
-    seed, stream = _word(seed)[..., None], _word(stream)[..., None]
-    a, b = threefry2x32((seed, stream), (row[..., None], column))
-    noise = tf.concat(_box_muller(a, b), axis=-1)
-    return noise if dim == 2 * pairs else noise[..., :dim]
+    _check_dim(dim)
+    noise = tf.concat(_box_muller(*_words(seed, stream, row, dim, sample)), axis=-1)
+    return noise[..., :dim] if dim % 2 else noise
+
+
+def uniform(seed, stream, row, dim, sample=0):
+    """Noise that is uniform over (0, 1), as a pure function of its address.
+
+    The words of `normal` at the same address, of which 23 bits become the middle of one of 2^23 intervals. So float32
+    holds every value exactly, neither 0 nor 1 occurs, and 1 minus the noise is as good as the noise.
+
+    Args:
+        seed: int, the reproducible choice of the user.
+        stream: int, for instance the training step.
+        row: int, for instance the index of the example.
+        dim: Python int, number of values at each address.
+        sample: int, which of several draws at the same row. Address spaces of different `dim` overlap.
+
+    Returns:
+        float32 tensor `[..., dim]`, where `...` is the broadcast shape of the addresses.
+
+    Raises:
+        ValueError: if `dim` is less than 1.
+
+    Example:
+        >>> kvae.random.uniform(seed=0, stream=0, row=tf.range(128), dim=40).shape
+        TensorShape([128, 40])
+    """
+    _check_dim(dim)
+    words = tf.concat(_words(seed, stream, row, dim, sample), axis=-1)
+    noise = (tf.cast(tf.bitwise.right_shift(words, _word(9)), tf.float32) + 0.5) * 2.0**-23
+    return noise[..., :dim] if dim % 2 else noise
+
+
+def choose(uniform, logits):
+    """Index of a class as a function of uniform noise: int32 `[...]`, of noise `[...]` and logits `[..., K]` or `[K]`.
+
+    Example:
+        >>> kvae.random.choose(tf.constant([0.2, 0.7]), tf.zeros([2]))
+        <tf.Tensor: shape=(2,), dtype=int32, numpy=array([0, 1], dtype=int32)>
+    """
+    passed = tf.cumsum(tf.nn.softmax(logits), axis=-1) < tf.expand_dims(uniform, -1)
+    # Rounding may leave the last sum a little below one.
+    return tf.minimum(tf.reduce_sum(tf.cast(passed, tf.int32), axis=-1), logits.shape[-1] - 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +136,20 @@ class Noise:
     def auxiliary(self, dim):
         """Standard normal noise `[B, dim]` that no draw of `normal` uses: for objectives that need their own."""
         return normal(self.seed, self.stream, self.row, dim, sample=-1)
+
+
+def _check_dim(dim):
+    if dim < 1:
+        raise ValueError(f"`dim` must be a positive int. Received: dim={dim!r}")
+
+
+def _words(seed, stream, row, dim, sample):
+    """Two uint32 tensors, of half of `dim` words each, for an address."""
+    pairs = (dim + 1) // 2
+    # Not by indexing with None, a slice for which tf2onnx does not find the shapes of words.
+    row, sample, seed, stream = (tf.expand_dims(_word(each), -1) for each in (row, sample, seed, stream))
+    column = sample * _word(pairs) + _word(tf.range(pairs))
+    return threefry2x32((seed, stream), (row, column))
 
 
 def _word(value):

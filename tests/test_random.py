@@ -99,3 +99,35 @@ def test_noise_draws_are_nested_and_auxiliary_draws_are_fresh():
 def test_dim_must_be_positive():
     with pytest.raises(ValueError, match="dim=0"):
         normal(0, 0, 0, 0)
+
+
+def test_uniform_is_the_words_of_normal():
+    words = np.stack(threefry2x32((tf.constant(3, tf.uint32), tf.constant(0, tf.uint32)), _counters(7, 2)))
+    expected = ((words >> 9) + 0.5) * 2.0**-23
+    np.testing.assert_array_equal(kvae.random.uniform(3, 0, 7, 4), expected.ravel())
+    np.testing.assert_array_equal(kvae.random.uniform(3, 0, 7, 3), expected.ravel()[:3])
+
+
+def _counters(row, pairs):
+    return tf.constant(row, tf.uint32), tf.constant(list(range(pairs)), tf.uint32)
+
+
+def test_distribution_of_a_million_uniform_draws():
+    draws = kvae.random.uniform(0, 0, tf.range(25_000), 40).numpy().ravel()
+    assert 0 < draws.min() < draws.max() < 1
+    assert scipy.stats.kstest(draws, "uniform").pvalue > 1e-3
+    np.testing.assert_array_equal(1 - (1 - draws), draws)  # nothing is lost in the complement
+
+
+def test_choices_have_their_odds():
+    uniform, logits = kvae.random.uniform(1, 0, tf.range(10_000), 1)[:, 0], tf.math.log([0.1, 0.6, 0.3])
+    counts = np.bincount(kvae.random.choose(uniform, logits), minlength=3)
+    assert scipy.stats.chisquare(counts, [1000, 6000, 3000]).pvalue > 1e-3
+    each = kvae.random.choose(tf.constant([0.05, 0.99]), tf.math.log([[0.1, 0.9], [0.5, 0.5]]))
+    np.testing.assert_array_equal(each, [0, 1])
+    assert kvae.random.choose(tf.constant(1.0), tf.zeros([7])) == 6
+
+
+def test_uniform_dim_must_be_positive():
+    with pytest.raises(ValueError, match="`dim` must be a positive int"):
+        kvae.random.uniform(0, 0, 0, 0)

@@ -1,5 +1,6 @@
 """Which operations a traced graph holds, and which layers they come from."""
 
+import math
 import re
 
 _RANDOM = ("Random", "Multinomial", "TruncatedNormal", "RngReadAndSkip", "RngSkip")
@@ -32,3 +33,32 @@ def _layer(name, layers):
             if candidate in layers:
                 return f"layer '{candidate}'"
     return f"'{name}'"
+
+
+def count_weights(functions):
+    """How many numbers in the kernels of networks the outputs of concrete functions depend on.
+
+    Kernels are variables of rank 2 and more: biases and the like may be merged with others. Heads of which nothing is
+    given are left out.
+
+    Args:
+        functions: list of pairs (concrete function, list of networks).
+    """
+    used = {}
+    for function, networks in functions:
+        reached = _reached(function.graph)
+        captured = {id(outer) for outer, inner in function.graph.captures if inner.op.name in reached}
+        variables = [each for network in networks for each in network.variables if len(each.shape) > 1]
+        used |= {each.path: math.prod(each.shape) for each in variables if id(each.value.handle) in captured}
+    return sum(used.values())
+
+
+def _reached(graph):
+    """Names of the operations that the outputs of a graph depend on."""
+    reached, waiting = set(), [each.op for each in graph.outputs]
+    while waiting:
+        operation = waiting.pop()
+        if operation.name not in reached:
+            reached.add(operation.name)
+            waiting += [each.op for each in operation.inputs]
+    return reached

@@ -15,6 +15,7 @@ def saved_model(vae, path, overwrite=False):
         encode       x [B, *data_shape]       -> mean [B, D] and, where the posterior knows it, stddev [B, D]
         reconstruct  x [B, *data_shape]       -> x_mean: E[x | z = E[z|x]]
         sample       seed, n: int32 scalars   -> z [n, D] and x_mean, the rows of `vae.sample(n, seed=seed)`
+        score        x, seed: int32 scalar    -> elbo [B], nats: `kvae.evaluation.elbo(vae, x, seed)`
 
     Those of a conditional model also take c. Everything computes in float32, also for a VAE trained in mixed precision.
     The export is loaded, run and compared with the Keras model before it is moved to `path`.
@@ -43,11 +44,14 @@ def saved_model(vae, path, overwrite=False):
     with outputs.new_folder(path, overwrite, loaded.MARKER) as folder:
         endpoints.write(model, folder)
         exported = loaded.load(folder)
+        compared = parity.compare(model, exported)
         return Report(
             path=pathlib.Path(path),
             format="saved_model",
             precision="float32",
-            max_error=parity.check_parity(model, exported),
+            max_error=compared.max_error,
             num_bytes=outputs.size(folder),
             latency_ms=parity.median_latency(exported),
+            tolerance=compared.tolerance,
+            psnr=compared.psnr,
         )

@@ -107,7 +107,9 @@ class Likelihood(parts.Part):
 
     def split(self, params):
         """The `num_params` float32 tensors `[..., *data_shape]` that lie one after the other in the decoder's output."""
-        return tf.split(tf.cast(params, tf.float32), self.num_params, axis=-1)
+        params = tf.cast(params, tf.float32)
+        # A split in one would stay behind in exported files.
+        return [params] if self.num_params == 1 else tf.split(params, self.num_params, axis=-1)
 
     def of_examples(self, base, mask=None):
         """The distribution of whole examples, from that of each of their values."""

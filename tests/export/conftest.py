@@ -1,5 +1,8 @@
+import contextlib
+import sys
+
 import pytest
-from exporting import CASES, inputs
+from exporting import CASES, inputs, make_vae
 
 import kvae.export
 
@@ -26,6 +29,36 @@ def tflite_files(models, tmp_path_factory):
     """(folder, reports by case): every case as a file `folder/case.tflite`."""
     folder = tmp_path_factory.mktemp("tflite_files")
     return folder, {name: kvae.export.tflite(vae, folder / f"{name}.tflite") for name, vae in models.items()}
+
+
+@contextlib.contextmanager
+def without_processes():
+    """Leaves out what is measured and checked in processes of their own, which takes most of the time of a bundle."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["kvae.export.benchmark"], "memory", lambda *arguments: None)
+        patch.setattr(sys.modules["kvae.export.verification"], "check_reload", lambda *arguments: "left out")
+        yield
+
+
+@pytest.fixture
+def one_process():
+    with without_processes():
+        yield
+
+
+@pytest.fixture(scope="session")
+def conditional_bundle(models, tmp_path_factory):
+    """(folder, report): a bundle of data that are no images, without ONNX."""
+    out = tmp_path_factory.mktemp("conditional") / "out"
+    with without_processes():
+        return out, kvae.export.bundle(models["conditional"], out, precisions="float32", onnx=False)
+
+
+@pytest.fixture(scope="session")
+def image_bundle(tmp_path_factory):
+    """(folder, report, VAE): a whole bundle of image data."""
+    vae, out = make_vae("conv", (8, 8, 1)), tmp_path_factory.mktemp("bundles") / "out"
+    return out, kvae.export.bundle(vae, out), vae
 
 
 @pytest.fixture(params=["saved_model", "tflite"])

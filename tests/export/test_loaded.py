@@ -70,6 +70,48 @@ def test_conditional_encode_reconstruct_and_sample(saved_models, models, model_i
         )
 
 
+def test_score(saved_models, models, model_inputs):
+    vae, x = models["conv_bernoulli"], model_inputs["conv_bernoulli"]["x"]
+    exported = kvae.export.load(saved_models[0] / "conv_bernoulli")
+    # float32 sums over 784 pixels
+    np.testing.assert_allclose(exported.score(x, seed=-2), kvae.evaluation.elbo(vae, x, seed=-2), rtol=1e-5)
+    np.testing.assert_array_equal(exported.score(x), exported.score(x, seed=0))
+
+
+def test_files_in_whole_numbers(models, model_inputs, tmp_path):
+    vae, x = models["dense_bernoulli"], model_inputs["dense_bernoulli"]["x"]
+    path = tmp_path / "vae.tflite"
+    kvae.export.tflite(
+        vae, path, signatures=("decode", "reconstruct"), input_dtype="uint8", output_dtype="uint8", batch_sizes=(1, 4)
+    )
+    exported = kvae.export.load(path, threads=2)
+    assert (exported.dtype("reconstruct", "x"), exported.dtype("decode", "z")) == ("uint8", "float32")
+    got = exported.reconstruct(255 * x)
+    assert got.dtype == np.uint8
+    # half a unit of 8 bits, from rounding, and a little for the float32 before it
+    np.testing.assert_allclose(got, 255 * vae.reconstruct(x), rtol=0, atol=0.51)
+    with pytest.raises(ValueError, match="`x` must hold whole numbers from 0 to 255. Received: float32 values"):
+        exported.reconstruct(0.5 * x)
+
+
+def test_files_that_draw(models, tmp_path):
+    vae, z = models["conv_bernoulli"], np.ones((400, 16), "float32")
+    kvae.export.tflite(vae, tmp_path / "decoder.tflite", output="sample")
+    exported = kvae.export.load(tmp_path / "decoder.tflite")
+    drawn = exported.decode(z, seed=3)
+    np.testing.assert_array_equal(drawn, exported.decode(z, seed=3))
+    assert set(np.unique(drawn)) == {0.0, 1.0}
+    # every row its own draw: of 400, five standard errors of at most 0.5 / 20
+    np.testing.assert_allclose(drawn.mean(axis=0), vae.decode(z[:1]).mean()[0], atol=5 * 0.025)
+    with pytest.raises(ValueError, match="`decode` needs a seed. Received: seed=None"):
+        exported.decode(z)
+
+
+def test_a_seed_where_nothing_is_drawn(load):
+    with pytest.raises(ValueError, match="`decode` takes no seed. Received: seed=1"):
+        load("dense_bernoulli").decode(np.zeros((1, 16)), seed=1)
+
+
 def test_describes_itself(load):
     exported = load("conv_bernoulli")
     assert repr(exported).startswith(f"<kvae.export.Exported '{exported.path}' with `decode`")
@@ -132,7 +174,7 @@ def test_no_export(tmp_path):
     with pytest.raises(ValueError, match=r"holds no saved_model\.pb"):
         kvae.export.load(tmp_path)
     (tmp_path / "vae.keras").touch()
-    with pytest.raises(ValueError, match=r"a \.tflite file. Received: .*keras.models.load_model"):
+    with pytest.raises(ValueError, match=r"a \.onnx file. Received: .*keras.models.load_model"):
         kvae.export.load(tmp_path / "vae.keras")
 
 
@@ -162,8 +204,10 @@ def test_damaged_saved_model(name, how, saved_models, tmp_path):
 
 def test_models_of_others(tmp_path):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).export(tmp_path / "other", verbose=False)
-    with pytest.raises(ValueError, match="no signature `decode`, so it was not exported by kvae. It has: `serve`"):
+    with pytest.raises(
+        ValueError, match="none of the signatures `decode`, .*so it was not exported by kvae. It has: `serve`"
+    ):
         kvae.export.load(tmp_path / "other")
     tf.saved_model.save(tf.Module(), str(tmp_path / "empty"))
-    with pytest.raises(ValueError, match="no signature `decode`"):
+    with pytest.raises(ValueError, match="none of the signatures .* It has: none"):
         kvae.export.load(tmp_path / "empty")

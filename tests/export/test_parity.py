@@ -97,7 +97,7 @@ class OnlyDecodes:
     """What could have been exported, but for a factor."""
 
     def __init__(self, vae, factor):
-        self.signatures = ("decode",)
+        self.signatures = {"decode": {"inputs": {"z": (None, 3)}, "outputs": {"x_mean": (None, 6)}}}
         self.run = lambda name, z: {"x_mean": factor * vae.decode(z).mean().numpy()}
 
 

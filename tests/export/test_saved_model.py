@@ -25,6 +25,7 @@ for path in glob.glob("*.npz"):
         "encode": {"x": inputs["x"]},
         "reconstruct": {"x": inputs["x"]},
         "sample": {"seed": seed, "n": n},
+        "score": {"x": inputs["x"], "seed": seed},
     }
     outputs = {}
     for signature, arguments in calls.items():
@@ -62,12 +63,15 @@ def test_runs_without_keras(case, models, model_inputs, results):
         "encode/stddev": posterior.stddev(),
         "reconstruct/x_mean": vae.reconstruct(x if c is None else (x, c)),
         "sample/x_mean": vae.sample(len(z), seed=-7, condition=c),
+        "score/elbo": kvae.evaluation.elbo(vae, x if c is None else (x, c), seed=-7),
         "sample/z": kvae.random.normal(-7, np.arange(len(z)), 0, vae.latent_dim),
     }
     assert set(got) == set(expected)
     for name, value in expected.items():
-        # 1e-5 of values of the order of one: float32 rounding in sums of some hundred products is 1e-7 to 1e-6
-        np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-5, err_msg=name)
+        # 1e-5 of values of the order of one: float32 rounding in sums of some hundred products is 1e-7 to 1e-6;
+        # and of an ELBO, which is a sum over all values of x
+        scale = np.abs(value).max() if name == "score/elbo" else 1.0
+        np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-5 * scale, err_msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -91,6 +95,7 @@ def test_signatures_and_no_others(saved_models):
         "encode": {"inputs": {"x": (None, 6), "c": c}, "outputs": {"mean": (None, 3), "stddev": (None, 3)}},
         "reconstruct": {"inputs": {"x": (None, 6), "c": c}, "outputs": {"x_mean": (None, 6)}},
         "sample": {"inputs": {"seed": (), "n": (), "c": c}, "outputs": {"x_mean": (None, 6), "z": (None, 3)}},
+        "score": {"inputs": {"x": (None, 6), "seed": (), "c": c}, "outputs": {"elbo": (None,)}},
     }
 
 

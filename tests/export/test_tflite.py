@@ -117,17 +117,6 @@ def test_several_operations_are_all_named(tmp_path):
         kvae.export.tflite(make_ending_in(*ending), tmp_path / "decoder.tflite")
 
 
-@pytest.mark.parametrize("precision", ["float16", "int8", "int8_full"])
-def test_smaller_precisions_are_announced(precision, tmp_path):
-    with pytest.raises(ValueError, match=f"precision='{precision}' is not available yet"):
-        kvae.export.tflite(make_vae(), tmp_path / "decoder.tflite", precision=precision)
-
-
-def test_unknown_precision(tmp_path):
-    with pytest.raises(ValueError, match="one of 'float32', 'float16', 'int8', 'int8_full'.*Did you mean 'float16'"):
-        kvae.export.tflite(make_vae(), tmp_path / "decoder.tflite", precision="Float16")
-
-
 @pytest.mark.parametrize("name", ["decoder", "decoder.keras", "decoder.tflite.gz"])
 def test_wrong_suffix(name, tmp_path):
     with pytest.raises(ValueError, match=r"must end in \.tflite"):

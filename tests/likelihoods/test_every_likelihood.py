@@ -67,6 +67,30 @@ def test_samples_have_the_mean_and_lie_in_the_support(case):
     assert (error < 5 * oracle.std / np.sqrt(DRAWS) + case.mean_tolerance).all()
 
 
+# Draws of these take rejection.
+NO_FUNCTION_OF_NOISE = {"Beta", "Poisson", "NegativeBinomial", "ZeroInflated"}
+
+
+@each_case
+def test_draws_as_a_function_of_noise_have_the_right_mean_and_spread(case):
+    likelihood, params = case.built(), tf.repeat(tf.constant(case.params[:1]), DRAWS, axis=0)
+    row = tf.range(DRAWS)
+    size = int(np.prod(SHAPE))
+    noise = tf.reshape(kvae.random.uniform(1, 0, row, 2 * size), [DRAWS, 2, *SHAPE])
+    if type(likelihood).__name__ in NO_FUNCTION_OF_NOISE:
+        with pytest.raises(NotImplementedError, match="take rejection sampling"):
+            likelihood.from_uniform(params, tf.unstack(noise, axis=1))
+        return
+    x = likelihood.from_uniform(params, tf.unstack(noise, axis=1)).numpy()
+    likelihood.check(x)
+    moments, oracle = case.moments(x), case.oracle(case.params[:1].astype("float64"))
+    mean, std = oracle.mean.reshape(moments.shape[1:]), oracle.std.reshape(moments.shape[1:])
+    # standard errors; the largest of some dozens of normal values is below five
+    assert (np.abs(moments.mean(axis=0) - mean) < 5 * std / np.sqrt(DRAWS)).all()
+    # of the standard deviation, whose own error is largest for the Student-t of five degrees of freedom, with a kurtosis of 9
+    assert (np.abs(moments.std(axis=0) / std - 1) < 5 * np.sqrt(8 / 4 / DRAWS) + 1e-3).all()
+
+
 @each_case
 def test_masked_values_do_not_count(case):
     likelihood, oracle = case.built(), case.oracle(case.params.astype("float64"))
