@@ -141,7 +141,7 @@ def test_two_processes_are_as_one(alone, tmp_path):
 
 def test_a_killed_worker_costs_only_the_epoch_it_died_in(tmp_path, monkeypatch, capsys):
     def arguments(out):
-        return ["--out", str(tmp_path / out), "--epochs", "15", "--batch-size", "512"]
+        return ["--out", str(tmp_path / out), "--epochs", "8", "--batch-size", "512"]
 
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *arguments("uninterrupted")])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
@@ -149,13 +149,13 @@ def test_a_killed_worker_costs_only_the_epoch_it_died_in(tmp_path, monkeypatch, 
 
     command = [EXAMPLE, *arguments("killed")]
     with workers(command, tmp_path) as running:
-        wait_for("Epoch 3/15", tmp_path / "0.log", timeout=180)
+        wait_for("Epoch 3/8", tmp_path / "0.log", timeout=180)
         running[1].kill()
     with workers(command, tmp_path) as running:
         finish(running, tmp_path, timeout=240)
     words = (tmp_path / "0.log").read_text()
     assert "2 replicas" in words
-    assert 3 <= int(words.partition("Epoch ")[2].partition("/15")[0]) < 15
+    assert 3 <= int(words.partition("Epoch ")[2].partition("/8")[0]) < 8
 
     found, expected = (keras.models.load_model(tmp_path / out / "vae.keras") for out in ("killed", "uninterrupted"))
     assert int(found.optimizer.iterations) == int(expected.optimizer.iterations)

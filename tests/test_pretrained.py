@@ -21,8 +21,9 @@ def test_shipped_model(name):
     assert isinstance(vae, kvae.VAE) and vae.compiled
     expected = vae.sample(4, seed=0)
     z = kvae.random.normal(0, np.arange(4), 0, vae.prior.noise_size)
-    for exported in ("export/decoder.tflite", "export/saved_model"):
-        np.testing.assert_allclose(kvae.export.load(HOME / name / exported).decode(z.numpy()), expected, atol=1e-5)
+    for format in ("tflite", "saved_model", "onnx"):
+        exported = kvae.export.load(HOME / name / "export", format=format)
+        np.testing.assert_allclose(exported.decode(z.numpy()), expected, atol=1e-5)
     assert {"README.md", "config.toml", "history.csv", "samples.png"} <= {each.name for each in (HOME / name).iterdir()}
 
 
