@@ -114,7 +114,7 @@ const seed = () => element("seed").valueAsNumber || 0;
 
 /** From one draw to another: of normal z along an arc, on which all points are as likely as draws are. */
 function between(a, b, t) {
-  const arc = view.bundle.manifest.prior.class === "StandardNormal";
+  const arc = view.bundle.manifest.prior?.class === "StandardNormal";
   const [from, to] = arc ? [Math.cos((t * Math.PI) / 2), Math.sin((t * Math.PI) / 2)] : [1 - t, t];
   return a.map((value, i) => from * value + to * b[i]);
 }
@@ -171,7 +171,7 @@ async function start() {
   view.c = view.golden.c && [...view.golden.c[0]];
   view.range = valueRange();
   element("about").textContent =
-    `${manifest.model.name}: ${manifest.model.latent_dim} latents, ${manifest.prior.class} prior, ` +
+    `${manifest.model.name}: ${manifest.model.latent_dim} latents, ${manifest.prior?.class ?? "no"} prior, ` +
     `${manifest.likelihood.class} likelihood, exported by kvae ${manifest.versions.kvae}. Computed in this browser.`;
   makeSliders();
 

@@ -300,35 +300,39 @@ class Parquet(Source):
             import pyarrow.parquet
         except ImportError:
             raise ImportError('Parquet files need pyarrow: pip install "kvae[parquet]".') from None
-        self.files = []
+        self.paths, self.dtype, self._open = paths, np.dtype("float32"), pyarrow.parquet.ParquetFile
+        self.footers = []
         for path in paths:
             try:
-                self.files.append(pyarrow.parquet.ParquetFile(path))
+                with self._open(path) as file:
+                    schema = file.schema_arrow
+                    self.footers.append(file.metadata)
             except (OSError, pyarrow.ArrowInvalid) as error:
                 raise ValueError(f"'{path}' is no readable Parquet file: {error}") from None
-        self.paths, self.dtype = paths, np.dtype("float32")
-        self.blocks = [(file, group) for file, each in enumerate(self.files) for group in range(each.num_row_groups)]
-        self.sizes = np.array([self.files[file].metadata.row_group(group).num_rows for file, group in self.blocks])
-        schema = self.files[0].schema_arrow
-        numeric = [
-            each.name for each in schema if pyarrow.types.is_integer(each.type) or pyarrow.types.is_floating(each.type)
-        ]
-        self.columns = [name] if name in schema.names else numeric or schema.names[:1]
-        self.shape = self.read(0, _never).shape[1:]
+        self.blocks = [(file, group) for file, each in enumerate(self.footers) for group in range(each.num_row_groups)]
+        self.sizes = np.array([self.footers[file].row_group(group).num_rows for file, group in self.blocks])
+        types, number = pyarrow.types, lambda kind: types.is_integer(kind) or types.is_floating(kind)
+        lists = [each.name for each in schema if types.is_nested(each.type) and number(each.type.value_type)]
+        self.columns = [name] if name in lists else [each.name for each in schema if number(each.type)] or lists[:1]
+        if not self.columns or not len(self.blocks):
+            raise ValueError(
+                f"'{paths[0]}' must hold rows with columns of numbers. Received: {', '.join(schema.names)}."
+            )
+        self.shape = self._rows(0).shape[1:]
 
     def read(self, block, bad):
+        path = self.paths[self.blocks[block][0]]
+        before = int(self.sizes[:block].sum())
+        return _finite(self._rows(block), lambda row: f"{path}: row {before + row} of all files", bad)
+
+    def _rows(self, block):
         file, group = self.blocks[block]
-        table = self.files[file].read_row_group(group, columns=self.columns)
-        columns = [
-            np.stack(each.to_numpy()) if each.type.__class__.__name__.endswith("ListType") else each.to_numpy()
-            for each in table.columns
-        ]
-        rows = columns[0] if columns[0].ndim > 1 else np.stack(columns, axis=-1)
+        # Opened anew, because one that is open must not be read from two threads at a time.
+        with self._open(self.paths[file], metadata=self.footers[file]) as opened:
+            table = opened.read_row_group(group, columns=self.columns, use_threads=False)
+        columns = [each.to_numpy() for each in table.columns]
+        rows = np.stack(columns[0]) if columns[0].dtype == object else np.stack(columns, axis=-1)
         return rows.astype("float32")
-
-
-def _never(name, reason):
-    raise BadExample(f"{name}: {reason}")
 
 
 def _finite(rows, name, bad):

@@ -171,7 +171,7 @@ def _content(vae, folder, reports, rows, skipped, scale):
             "decoder_parameters": vae.decoder.count_params(),
             "encoder_parameters": vae.encoder.count_params(),
         },
-        "prior": {**_part(vae.prior), "noise_size": vae.prior.noise_size},
+        "prior": {**_part(vae.prior), "noise_size": vae.prior.noise_size} if vae.generative else None,
         "posterior": _part(vae.posterior),
         "likelihood": {**_part(vae.likelihood), "support": _support(vae)},
         "preprocessing": _preprocessing(vae),

@@ -7,18 +7,19 @@ import com.google.ai.edge.litert.Accelerator
 import com.google.ai.edge.litert.CompiledModel
 
 class Decoder(context: Context, asset: String = "decoder_float32.tflite") : AutoCloseable {
-    private val model =
-        CompiledModel.create(context.assets, asset, CompiledModel.Options(Accelerator.CPU))
-    private val inputs = model.createInputBuffers()
-    private val outputs = model.createOutputBuffers()
+    private val model = CompiledModel.create(context.assets, asset, CompiledModel.Options(Accelerator.CPU))
+    private val z = model.createInputBuffer("z", "decode")
+    private val mean = model.createOutputBuffer("x_mean", "decode")
 
-    /** E[x|z], row by row in the order of the data's axes, for one z. A conditional model takes c as its second input. */
-    fun decode(z: FloatArray, c: FloatArray? = null): FloatArray {
-        inputs[0].writeFloat(z)
-        c?.let { inputs[1].writeFloat(it) }
-        model.run(inputs, outputs)
-        return outputs[0].readFloat()
+    /**
+     * E[x|z] in the order of the data's axes, for one z. For a conditional model make a buffer for "c" in the same way and
+     * give both in the first map.
+     */
+    fun decode(values: FloatArray): FloatArray {
+        z.writeFloat(values)
+        model.run(mapOf("z" to z), mapOf("x_mean" to mean), "decode")
+        return mean.readFloat()
     }
 
-    override fun close() = model.close()
+    override fun close() = listOf(z, mean, model).forEach { it.close() }
 }
