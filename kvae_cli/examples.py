@@ -24,10 +24,10 @@ class Examples(NamedTuple):
 def is_large(data):
     """Whether a path means data that is read while the model trains: by its kind or its size."""
     path = pathlib.Path(data)
-    if glob.has_magic(data) or path.suffix in (".tfrecord", ".tfrecords", ".parquet"):
+    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    if glob.has_magic(data) or any(each.suffix in (".tfrecord", ".tfrecords", ".parquet") for each in files):
         return True
-    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path] if path.is_file() else []
-    return any(is_large(each.name) for each in files) or sum(each.stat().st_size for each in files) > _LARGE
+    return sum(each.stat().st_size for each in files if each.is_file()) > _LARGE
 
 
 def in_memory(kvae, vae, loaded, rows, settings):

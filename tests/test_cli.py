@@ -1,5 +1,6 @@
 """The command line as its users meet it: what it prints, writes, refuses, and how it exits."""
 
+import functools
 import json
 import os
 import signal
@@ -414,7 +415,14 @@ def test_control_c_keeps_the_best_model(tmp_path):
     ]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell lets what it starts in the background ignore Ctrl-C, and that is handed down.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         for line in process.stdout:
             if line.startswith("epoch 40/400"):
