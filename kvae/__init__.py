@@ -12,11 +12,11 @@ Networks make tensors. Heads turn tensors into `tfp` distributions. An objective
     likelihoods    p(x|z)
     objectives     ELBO, IWAE, Renyi, BetaTC, FactorVAE, InfoVAE, WAE, DIP
     flows          normalising flows, of which posteriors and priors are made
-    callbacks      BetaWarmup, BetaCycle, CapacityRamp
-    evaluation     likelihoods with standard errors
-    data           data sets, files and binarisation
+    callbacks      schedules of beta, LatentMonitor, Checkpoint
+    evaluation     likelihoods with standard errors, latent statistics, disentanglement scores
+    data           data sets, files larger than memory, binarisation
     plots          pictures
-    export         the decoder as SavedModel and TFLite, verified
+    export         the decoder as TFLite, SavedModel and ONNX, verified
     pretrained     trained models by name or path
     random         the one source of noise
     cluster        the strategy that TF_CONFIG and the visible devices ask for
