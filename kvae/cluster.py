@@ -13,6 +13,7 @@ import time
 import tensorflow as tf
 
 _LONGEST_MESSAGE = 1 << 20  # bytes; a cluster of thousands of workers fits
+_GRACE = 10.0  # seconds; the chief may have started later, and it is the one who knows which worker is missing
 
 
 def strategy(timeout=600.0):
@@ -184,6 +185,7 @@ def _report(own, deadline, facts):
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=left) as connection:
                 connection.sendall(word)
+                connection.settimeout(left + _GRACE)
                 complaint = json.loads(_read_line(connection))
         except (OSError, ValueError) as error:  # the chief is not there yet
             problem = error

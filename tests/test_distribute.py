@@ -260,7 +260,7 @@ def _report(addresses, index):
 
 def test_workers_that_do_not_come_are_named():
     addresses = free_addresses(3)
-    for error in call_together(*(functools.partial(call, addresses, i, 1.0) for i in (0, 1))):
+    for error in call_together(*(functools.partial(call, addresses, i, 2.0) for i in (0, 1))):
         assert isinstance(error, TimeoutError) and f"No word from worker 2 ({addresses[2]})" in str(error)
     error = call(addresses, 2, 0.5)
     assert isinstance(error, TimeoutError) and f"No word from worker 0 ({addresses[0]})" in str(error)
