@@ -76,7 +76,8 @@ def load(model, data):
         return kvae, vae, None
     settings = run_settings(kvae, model) if data is None else {"data": data}
     if settings.get("stream"):
-        return kvae, vae, kvae.data.Data(None, None, usage(streamed_test, kvae, vae, settings), None)
+        source = usage(open_stream, kvae, settings)
+        return kvae, vae, kvae.data.Data(None, None, usage(streamed_test, kvae, vae, source, settings), None)
     return kvae, vae, usage(kvae.data.load, settings["data"])
 
 
@@ -89,33 +90,30 @@ def run_settings(kvae, model):
     return tomllib.loads(configs[0].read_text(encoding="utf-8"))
 
 
-def stream(kvae, vae, settings, part):
-    """A part of the data of a run that is read while it trains."""
+def open_stream(kvae, settings):
+    """The files of a run that are read while it trains, gone through once."""
     size = settings.get("image_size")
+    return kvae.data.stream(settings["data"], shape=None if size is None else (size, size)).feed.source
+
+
+def stream(kvae, vae, source, settings, part):
+    """A part of the data of a run that is read while it trains."""
     return kvae.data.stream(
-        settings["data"],
+        source,
         settings["batch_size"],
         settings["seed"],
         shuffle=part == "train",
         part=part,
         transform="binarize" if isinstance(vae.likelihood, kvae.likelihoods.Bernoulli) else None,
         on_error="skip" if settings["skip_errors"] else "raise",
-        shape=None if size is None else (size, size),
     )
 
 
-def stream_shape(kvae, settings):
-    """(shape of one example of a stream, how many there are for training)."""
-    size = settings.get("image_size")
-    feed = kvae.data.stream(settings["data"], part="train", shape=None if size is None else (size, size)).feed
-    return feed.source.shape, feed.rows
-
-
-def streamed_test(kvae, vae, settings):
+def streamed_test(kvae, vae, source, settings):
     """The test examples of a streamed run, as an array."""
     import numpy as np
 
-    batches = stream(kvae, vae, settings, "test").take(-(-_TEST_ROWS // settings["batch_size"]))
+    batches = stream(kvae, vae, source, settings, "test").take(-(-_TEST_ROWS // settings["batch_size"]))
     return np.concatenate([batch.numpy() for batch in batches])[:_TEST_ROWS]
 
 

@@ -51,10 +51,10 @@ def in_memory(kvae, vae, loaded, rows, settings):
     )
 
 
-def streamed(kvae, vae, settings):
+def streamed(kvae, vae, source, settings):
     """The examples of files that are read while the model trains."""
-    train, held_out = (common.stream(kvae, vae, settings, part) for part in ("train", "validation"))
-    test = common.streamed_test(kvae, vae, settings)
+    train, held_out = (common.stream(kvae, vae, source, settings, part) for part in ("train", "validation"))
+    test = common.streamed_test(kvae, vae, source, settings)
     counts = (
         f"{train.feed.rows:,} examples for training, {held_out.feed.rows:,} held out, {len(test):,} for test, streamed"
     )

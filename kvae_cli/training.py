@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import inspect
 import json
 import pathlib
@@ -157,9 +158,10 @@ def _prepare(kvae, settings):
     if settings["stream"]:
         if settings["condition"]:
             raise typer.BadParameter("--condition needs data in memory: streams have no labels.")
-        shape = common.usage(common.stream_shape, kvae, settings)
-        vae = common.usage(_build, kvae, shape[0], shape[1], None, settings)
-        return vae, common.usage(streamed, kvae, vae, settings)
+        source = common.usage(common.open_stream, kvae, settings)
+        rows = common.usage(functools.partial(kvae.data.stream, source, part="train")).feed.rows
+        vae = common.usage(_build, kvae, source.shape, rows, None, settings)
+        return vae, common.usage(streamed, kvae, vae, source, settings)
     if settings["image_size"] or settings["skip_errors"]:
         raise typer.BadParameter("--image-size and --skip-errors are for streams: add --stream.")
     loaded = common.usage(kvae.data.load, settings["data"])

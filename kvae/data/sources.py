@@ -31,14 +31,9 @@ class Source:
         raise NotImplementedError
 
     def _cut(self, rows):
-        """Sets `sizes` for `rows` examples of which any run can be read."""
-        size = int(np.clip(rows // _LEAST_BLOCKS, 1, _MOST_ROWS))
-        starts = np.arange(0, rows, size)
-        self.starts, self.sizes = starts, np.minimum(size, rows - starts)
-
-    def _run(self, block):
-        """(first, last + 1) of the examples of a block."""
-        return int(self.starts[block]), int(self.starts[block] + self.sizes[block])
+        """Sets `sizes`, and `runs` as `_runs` gives them, for `rows` examples of which any run can be read."""
+        self.runs = _runs(rows)
+        self.sizes = np.array([last - first for first, last in self.runs])
 
 
 class ArrayFile(Source):
@@ -71,7 +66,7 @@ class ArrayFile(Source):
         self._cut(shape[0])
 
     def read(self, block, bad):
-        first, last = self._run(block)
+        first, last = self.runs[block]
         with self.path.open("rb") as file:
             file.seek(self.offset + first * self.stride)
             rows = np.frombuffer(file.read((last - first) * self.stride), self.dtype).reshape(-1, *self.shape)
@@ -118,7 +113,7 @@ class Images(Source):
 
     def read(self, block, bad):
         images = []
-        for path in self.paths[slice(*self._run(block))]:
+        for path in self.paths[slice(*self.runs[block])]:
             try:
                 images.append(self._image(path))
             except (OSError, tf.errors.OpError):
@@ -138,8 +133,7 @@ class Records(Source):
 
     def __init__(self, paths, name="x", shape=None, **_):
         self.paths, self.name, self.offsets = paths, name, [_record_offsets(path) for path in paths]
-        self.firsts = np.cumsum([0, *map(len, self.offsets)])
-        if self.firsts[-1] == 0:
+        if not any(map(len, self.offsets)):
             raise ValueError(f"There are no records in {', '.join(map(str, paths[:3]))}.")
         self.given_shape = None if shape is None else tuple(shape)
         self.shape = self.dtype = None
@@ -204,6 +198,7 @@ class Records(Source):
 
 
 def _runs(rows):
+    """`rows` examples cut into blocks: a list of (first, last + 1)."""
     size = int(np.clip(rows // _LEAST_BLOCKS, 1, _MOST_ROWS))
     return [(first, min(first + size, rows)) for first in range(0, rows, size)]
 
@@ -350,7 +345,9 @@ _RECORDS = (".tfrecord", ".tfrecords")
 
 
 def open_source(path, **options):
-    """The `Source` of a file, a folder, or a pattern with `*`."""
+    """The `Source` of a file, a folder, or a pattern with `*`; one that is open already is given back."""
+    if isinstance(path, Source):
+        return path
     pattern = str(path)
     paths = (
         sorted(map(pathlib.Path, glob.glob(pattern, recursive=True)))

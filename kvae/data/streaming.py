@@ -39,7 +39,7 @@ def stream(
     Args:
         source: path of an `.npy` file, an `.npz` file that is not compressed, a `.csv` or `.parquet` file, a `.tfrecord`
             file; a pattern such as "shards/*.tfrecord"; or a folder of images (PNG, JPEG), TFRecord or Parquet files.
-            uint8 is divided by 255.
+            uint8 is divided by 255. Or the `feed.source` of another stream, whose files are not gone through again.
         batch_size: int.
         seed: int.
         shuffle: False for the order of the files, and the same draws in each round, as for validation.
