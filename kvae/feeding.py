@@ -8,12 +8,15 @@ import contextlib
 import warnings
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kvae import checks, replicas
 
 # Functions of tensors as they stand: there is no Python control flow to convert.
 plain = tf.autograph.experimental.do_not_convert
+
+_ALIGNMENT = 64  # bytes, of a tensor's memory
 
 
 class Feed:
@@ -51,7 +54,7 @@ class ArrayFeed(Feed):
     """
 
     def __init__(self, arrays, batch_size, seed, shuffle=True, transform=None):
-        self.arrays = keras.tree.map_structure(as_float, arrays)
+        self.arrays = keras.tree.map_structure(in_memory, arrays)
         self.rows = keras.tree.flatten(self.arrays)[0].shape[0]
         self.batch_size = checks.check_count("batch_size", batch_size)
         self.seed, self.shuffle, self.transform = seed, shuffle, transform
@@ -145,6 +148,18 @@ def reading(*data):
 def as_float(array):
     """A float32 tensor."""
     return tf.cast(tf.convert_to_tensor(array), tf.float32)
+
+
+def in_memory(array):
+    """A float32 tensor of a data set: one copy of it, where `tf.convert_to_tensor` makes two of a numpy array."""
+    if not isinstance(array, np.ndarray) or array.size == 0:
+        return as_float(array)
+    size = 4 * array.size
+    buffer = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    aligned = buffer[start : start + size].view(np.float32).reshape(array.shape)
+    np.copyto(aligned, array, casting="unsafe")  # what can be cast, `tf.cast` would cast too
+    return tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
 
 
 class FeedingGuard(checks.NonFiniteGuard):
