@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import layers
 
 
@@ -21,7 +22,9 @@ def dense_encoder(
         data_shape: shape of one example, for instance `(28, 28, 1)` or `(40,)`.
         latent_dim: D.
         hidden: widths of the hidden layers.
-        activation: of the hidden layers.
+        activation: of the hidden layers. "glu" makes them gated, (W h + b) * sigmoid(V h + c): each is a dense layer of
+            twice its width and `keras.activations.glu` (Dauphin et al. 2017, arXiv:1612.08083; in VAEs, Tomczak and
+            Welling 2018, arXiv:1705.07120).
         params_size: width of the output; by default `2 * latent_dim`, which `DiagonalNormal` takes. Otherwise
             `posterior.params_size(latent_dim)`.
         condition_shape: shape of a condition vector c, for instance `(10,)`; the network then takes `[x, c]`.
@@ -40,13 +43,20 @@ def dense_encoder(
     if condition is not None:
         hidden_values = layers.Concatenate()([hidden_values, vector])
     for width in hidden:
-        hidden_values = layers.Dense(width, activation=activation)(hidden_values)
+        hidden_values = _hidden(hidden_values, activation, layers.Dense, width)
     params = layers.Dense(params_size or 2 * _check_dim(latent_dim), name="params")(hidden_values)
     return keras.Model(inputs if condition is None else [inputs, condition], params, name="encoder")
 
 
 def dense_decoder(
-    latent_dim, data_shape, hidden=(300, 300), activation="relu", num_params=1, condition_shape=None, num_classes=None
+    latent_dim,
+    data_shape,
+    hidden=(300, 300),
+    activation="relu",
+    num_params=1,
+    condition_shape=None,
+    num_classes=None,
+    output_bias=0.0,
 ):
     """A dense network from z to the parameters of the likelihood.
 
@@ -54,9 +64,11 @@ def dense_decoder(
         latent_dim: D.
         data_shape: shape of one example.
         hidden: widths of the hidden layers.
-        activation: of the hidden layers; the output has none.
+        activation: of the hidden layers, as in `dense_encoder`; the output has none.
         num_params: outputs per value of x, `likelihood.num_params`.
         condition_shape, num_classes: as in `dense_encoder`; the network then takes `[z, c]`.
+        output_bias: what the bias of the output starts from, a number or an array that broadcasts to the output of one
+            example; `likelihood.initial_params(x_train)` starts the decoder at the mean of the data.
 
     Returns:
         `keras.Model`, `[B, D]` -> `[B, *data_shape]` with `num_params` times as many channels.
@@ -69,9 +81,10 @@ def dense_decoder(
     shape = (*rest, channels * num_params)
     inputs, hidden_values = _latent(latent_dim, condition_shape, num_classes)
     for width in hidden:
-        hidden_values = layers.Dense(width, activation=activation)(hidden_values)
+        hidden_values = _hidden(hidden_values, activation, layers.Dense, width)
     params = layers.Dense(math.prod(shape), name="params")(hidden_values)
-    return keras.Model(inputs, layers.Reshape(shape)(params) if rest else params, name="decoder")
+    decoder = keras.Model(inputs, layers.Reshape(shape)(params) if rest else params, name="decoder")
+    return _start_at(decoder, output_bias, shape)
 
 
 def conv_encoder(
@@ -84,7 +97,7 @@ def conv_encoder(
         latent_dim: D.
         filters: channels of the convolutions, each of which halves the image; by default 32, 64, ... until the shorter
             side is 7 or less.
-        activation: of the convolutions.
+        activation: of the convolutions; "glu" gates their channels, as in `dense_encoder`.
         params_size: width of the output, as in `dense_encoder`.
         condition_shape, num_classes: as in `dense_encoder`; the condition becomes one more channel.
 
@@ -103,13 +116,20 @@ def conv_encoder(
         plane = layers.Reshape((height, width, 1))(layers.Dense(height * width)(vector))
         features = layers.Concatenate()([features, plane])
     for size in _filters(filters, height, width):
-        features = layers.Conv2D(size, 3, strides=2, padding="same", activation=activation)(features)
+        features = _hidden(features, activation, layers.Conv2D, size, 3, strides=2, padding="same")
     params = layers.Dense(params_size or 2 * _check_dim(latent_dim), name="params")(layers.Flatten()(features))
     return keras.Model(inputs if condition is None else [inputs, condition], params, name="encoder")
 
 
 def conv_decoder(
-    latent_dim, data_shape, filters=None, activation="relu", num_params=1, condition_shape=None, num_classes=None
+    latent_dim,
+    data_shape,
+    filters=None,
+    activation="relu",
+    num_params=1,
+    condition_shape=None,
+    num_classes=None,
+    output_bias=0.0,
 ):
     """A convolutional network from z to the parameters of the likelihood: `conv_encoder` backwards.
 
@@ -117,9 +137,11 @@ def conv_decoder(
         latent_dim: D.
         data_shape: `(height, width, channels)`, of any size; odd sizes are cropped to fit.
         filters: as given to `conv_encoder`.
-        activation: of the convolutions; the output has none.
+        activation: of the convolutions, as in `conv_encoder`; the output has none.
         num_params: outputs per value of x, `likelihood.num_params`.
         condition_shape, num_classes: as in `dense_encoder`; the network then takes `[z, c]`.
+        output_bias: as in `dense_decoder`, for each channel of the output: a number, or an array such as
+            `likelihood.initial_params(x_train.reshape(-1, channels))`.
 
     Returns:
         `keras.Model`, `[B, D]` -> `[B, height, width, channels * num_params]`.
@@ -136,15 +158,39 @@ def conv_decoder(
     *targets, (start_height, start_width) = sizes
 
     inputs, latent = _latent(latent_dim, condition_shape, num_classes)
-    features = layers.Dense(start_height * start_width * filters[-1], activation=activation)(latent)
+    features = _hidden(latent, activation, layers.Dense, start_height * start_width * filters[-1])
     features = layers.Reshape((start_height, start_width, filters[-1]))(features)
     for size, target in zip(reversed(filters), reversed(targets), strict=True):
-        features = layers.Conv2DTranspose(size, 3, strides=2, padding="same", activation=activation)(features)
+        features = _hidden(features, activation, layers.Conv2DTranspose, size, 3, strides=2, padding="same")
         extra = tuple((0, have - want) for have, want in zip(features.shape[1:3], target, strict=True))
         if extra != ((0, 0), (0, 0)):
             features = layers.Cropping2D(extra)(features)
     params = layers.Conv2D(channels * num_params, 3, padding="same", name="params")(features)
-    return keras.Model(inputs, params, name="decoder")
+    return _start_at(keras.Model(inputs, params, name="decoder"), output_bias, (channels * num_params,))
+
+
+def _hidden(values, activation, layer, size, *arguments, **options):
+    """A hidden layer of so many units or channels with its activation; a gated one is a layer of twice as many."""
+    if keras.activations.get(activation) is not keras.activations.glu:
+        return layer(size, *arguments, activation=activation, **options)(values)
+    # An operation of its own: Keras takes what leaves a layer to be as wide as its kernel, whatever the activation.
+    return keras.activations.glu(layer(2 * size, *arguments, **options)(values))
+
+
+def _start_at(decoder, output_bias, shape):
+    """The decoder, with the bias of its last layer set."""
+    try:
+        bias = np.broadcast_to(np.asarray(output_bias, "float32"), shape)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`output_bias` must be a number, or an array that broadcasts to {shape}, for each output of an example, or "
+            "for each channel of a convolution. "
+            f"Received: {f'an array of shape {np.shape(output_bias)}' if np.ndim(output_bias) else repr(output_bias)}."
+        ) from None
+    if not np.isfinite(bias).all():
+        raise ValueError("`output_bias` must be finite. Received: NaN or infinite values among them.")
+    decoder.get_layer("params").bias.assign(bias.ravel())
+    return decoder
 
 
 def _condition(condition_shape, num_classes):

@@ -1,5 +1,6 @@
 """What the four kinds of parts share: posteriors, priors, likelihoods and objectives are all `Part`s."""
 
+import ast
 import difflib
 import inspect
 import re
@@ -36,11 +37,7 @@ class Part(keras.layers.Layer):
         return super().__call__(*args, **kwargs)
 
     def get_config(self):
-        config = super().get_config()
-        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
-            if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-                config[name] = _serialize(getattr(self, name))
-        return config
+        return {**super().get_config(), **{name: _serialize(getattr(self, name)) for name in arguments(type(self))}}
 
     @classmethod
     def from_config(cls, config):
@@ -53,20 +50,26 @@ def _serialize(value):
     return keras.saving.serialize_keras_object(value)
 
 
-def get(identifier, kind, known):
+def get(identifier, kind, known, **defaults):
     """The part that `identifier` means.
 
     Args:
-        identifier: an instance or subclass of `kind`, or the snake_case name of a class in `known`.
+        identifier: an instance or subclass of `kind`; or the snake_case name of a class in `known`, which arguments may
+            follow, see `parse`.
         kind: the base class, for instance `Likelihood`.
         known: iterable of classes that have names.
+        defaults: arguments for what is named, where it takes them and is not given them.
 
     Returns:
         An instance of `kind`.
 
     Raises:
-        ValueError: for an unknown name; the message lists the known ones and the nearest.
+        ValueError: for an unknown name or argument; the message lists the known ones and the nearest.
         TypeError: for anything else.
+
+    Example:
+        >>> kvae.priors.get("vamp_prior:num_components=50").num_components
+        50
     """
     if isinstance(identifier, kind):
         return identifier
@@ -78,11 +81,71 @@ def get(identifier, kind, known):
             f"`{what}` must be a name or a kvae {kind.__name__}. Received: {identifier!r} "
             f"(of type {type(identifier).__name__}). Known names: {', '.join(names)}."
         )
-    if identifier not in names:
-        near = difflib.get_close_matches(identifier.lower(), names, n=1, cutoff=0.4)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"Unknown {what} '{identifier}'.{hint} Known names: {', '.join(names)}.")
-    return names[identifier]()
+    name, given = parse(identifier)
+    if name not in names:
+        raise ValueError(f"Unknown {what} '{name}'.{_nearest(name, names)} Known names: {', '.join(names)}.")
+    takes = arguments(names[name])
+    for unknown in sorted(set(given) - set(takes)):
+        raise ValueError(
+            f"The {what} '{name}' takes no argument '{unknown}'.{_nearest(unknown, takes)} "
+            f"Known arguments: {', '.join(takes) or 'none'}."
+        )
+    given = {
+        key: (value,) if isinstance(takes[key], tuple) and not isinstance(value, (list, tuple)) else value
+        for key, value in given.items()
+    }  # a single one needs no brackets
+    return names[name](**{key: value for key, value in defaults.items() if key in takes} | given)
+
+
+def parse(text):
+    """The name and the arguments of a part written as "name" or "name:key=value,key=value".
+
+    Values are written as in Python or TOML: numbers, words with or without quotes, true, false, and lists of these in
+    brackets.
+
+    Returns:
+        (name, dict of the arguments).
+
+    Raises:
+        ValueError: for anything else after the colon.
+
+    Example:
+        >>> parse("flow:kind=maf,hidden=[64,64]")
+        ('flow', {'kind': 'maf', 'hidden': [64, 64]})
+    """
+    name, _, written = text.partition(":")
+    try:
+        call = ast.parse(f"part({written})", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError
+        values = {each.arg: ast.literal_eval(_Words().visit(each.value)) for each in call.keywords}
+        if None in values or len(values) < len(call.keywords):
+            raise ValueError
+    except (SyntaxError, ValueError):
+        raise ValueError(
+            f"The arguments of a part are written name:key=value,key=value, each once, such as "
+            f"flow:num_steps=4,hidden=[64,64]. Received: {text!r}"
+        ) from None
+    return name, values
+
+
+class _Words(ast.NodeTransformer):
+    """Makes of each bare word of an expression its text, or the truth value that TOML means by it."""
+
+    def visit_Name(self, node):
+        return ast.copy_location(ast.Constant({"true": True, "false": False}.get(node.id, node.id)), node)
+
+
+def arguments(part):
+    """The arguments that a class of parts has of its own: dict of names to their defaults."""
+    parameters = inspect.signature(part.__init__).parameters.values()
+    own = [each for each in parameters if each.name != "self" and each.kind is not inspect.Parameter.VAR_KEYWORD]
+    return {each.name: each.default for each in own}
+
+
+def _nearest(name, names):
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.4)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def snake_case(name):

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-# Test examples that a run on streamed data holds in memory.
-_TEST_ROWS = 10_000
+# Examples that a run on streamed data holds in memory, to test it or to start it from.
+_FIRST_ROWS = 10_000
 
 
 def import_kvae():
@@ -97,24 +97,29 @@ def open_stream(kvae, settings):
 
 
 def stream(kvae, vae, source, settings, part):
-    """A part of the data of a run that is read while it trains."""
+    """A part of the data of a run that is read while it trains, as the model takes it, or grey where there is none."""
     return kvae.data.stream(
         source,
         settings["batch_size"],
         settings["seed"],
         shuffle=part == "train",
         part=part,
-        transform="binarize" if isinstance(vae.likelihood, kvae.likelihoods.Bernoulli) else None,
+        transform="binarize" if vae and isinstance(vae.likelihood, kvae.likelihoods.Bernoulli) else None,
         on_error="skip" if settings["skip_errors"] else "raise",
     )
 
 
 def streamed_test(kvae, vae, source, settings):
     """The test examples of a streamed run, as an array."""
+    return first_rows(stream(kvae, vae, source, settings, "test"), settings)
+
+
+def first_rows(batches, settings):
+    """The first examples of a streamed run, as an array."""
     import numpy as np
 
-    batches = stream(kvae, vae, source, settings, "test").take(-(-_TEST_ROWS // settings["batch_size"]))
-    return np.concatenate([batch.numpy() for batch in batches])[:_TEST_ROWS]
+    batches = batches.take(-(-_FIRST_ROWS // settings["batch_size"]))
+    return np.concatenate([batch.numpy() for batch in batches])[:_FIRST_ROWS]
 
 
 def test_data(kvae, vae, loaded):

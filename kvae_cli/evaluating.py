@@ -9,6 +9,9 @@ import typer
 from kvae_cli import common, reports
 from kvae_cli.common import Examples, Model, Samples, Seed
 
+# Importance samples in all above which it takes minutes.
+_LONG = 1_000_000
+
 
 def evaluate(
     model: Model,
@@ -56,8 +59,14 @@ def _note(note):
 
 
 def figures(kvae, vae, test, samples, examples, seed):
+    """What is reported of a model on its test data."""
     report = vae.evaluate(test, batch_size=256, return_dict=True, verbose=0)
-    values = kvae.evaluation.log_likelihood(vae, common.rows(test, slice(examples)), num_samples=samples, seed=seed)
+    some = common.rows(test, slice(examples))
+    count = len(some[0] if isinstance(some, tuple) else some)
+    if count * samples > _LONG:  # on a terminal a bar follows
+        note = f"kvae: log p(x) of {count:,} test examples by {samples:,} importance samples each"
+        print(note, file=sys.stderr, flush=True)
+    values = kvae.evaluation.log_likelihood(vae, some, num_samples=samples, seed=seed)
     likelihood = kvae.evaluation.estimate(values)
     return {
         **{name: round(report[name], 4) for name in ("elbo", "reconstruction", "kl")},

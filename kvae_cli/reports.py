@@ -1,5 +1,6 @@
 """What a run tells of itself: its figures in words, and its card."""
 
+import json
 import pathlib
 import platform
 import shlex
@@ -49,8 +50,12 @@ A variational autoencoder with {vae.latent_dim} latent dimensions and {vae.count
 
     kvae {shlex.join(sys.argv[1:])}
 
-with seed {settings["seed"]} and {versions} on {platform.system()} {platform.machine()}. All settings are in `config.toml`,
-the figures below in `metrics.json`, each epoch in `history.csv`.
+with seed {settings["seed"]} and {versions} on {platform.system()} {platform.machine()}. The figures below are in
+`metrics.json`, each epoch in `history.csv`, and all settings in `config.toml`, with which `kvae train --config` repeats
+the run:
+
+```toml
+{toml(settings)}```
 
 | | |
 |---|---|
@@ -63,6 +68,11 @@ Samples from the prior, the means of p(x|z):
 Use it with `kvae.pretrained.load(...)` on this folder, or without kvae: `export/` is a bundle of its decoder for TFLite in
 float32, float16 and int8, for TensorFlow Serving and for ONNX, with a card of its own.
 """
+
+
+def toml(settings):
+    # A JSON string, number, boolean or list of them is one of TOML too; TOML has no null: what is unset is left out.
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items() if value is not None)
 
 
 def versions():

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from kvae_cli import common, devices, evaluating, exporting, looking, reports
+from kvae_cli import common, devices, evaluating, exporting, looking, recipes, reports
 from kvae_cli.common import Config, Examples, Overwrite, Samples, Seed
 from kvae_cli.examples import in_memory, is_large, streamed
 
@@ -30,6 +30,16 @@ def train(
     ] = None,
     out: Annotated[pathlib.Path | None, typer.Option(help="Directory of the run; runs/DATA by default.")] = None,
     network: Annotated[str, typer.Option(help="dense or conv.")] = "dense",
+    hidden: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Width of a hidden layer, or channels of a convolution; once for each, in order."),
+    ] = None,
+    activation: Annotated[
+        str, typer.Option(help="Of the hidden layers: relu, tanh, ...; glu for gated ones.")
+    ] = "relu",
+    output_bias: Annotated[
+        bool, typer.Option("--output-bias/--zero-bias", help="Start the decoder at the mean of the data.")
+    ] = False,
     latent_dim: Annotated[int, typer.Option(min=1, help="Latent dimensions.")] = 16,
     likelihood: Annotated[
         str,
@@ -38,8 +48,13 @@ def train(
         ),
     ] = "auto",
     posterior: Annotated[str, typer.Option(help="q(z|x).")] = "diagonal_normal",
-    prior: Annotated[str, typer.Option(help="p(z).")] = "standard_normal",
-    objective: Annotated[str, typer.Option(help="What training minimises: elbo, iwae, ...")] = "elbo",
+    prior: Annotated[
+        str,
+        typer.Option(
+            help="p(z). Any part may have arguments: vamp_prior:num_components=500, flow:kind=maf,hidden=[64,64]."
+        ),
+    ] = "standard_normal",
+    objective: Annotated[str, typer.Option(help="What training minimises: elbo, iwae:num_samples=5, ...")] = "elbo",
     beta: Annotated[float | None, typer.Option(min=0, help="Weight of the KL, for objectives that have one.")] = None,
     condition: Annotated[str | None, typer.Option(help="label: learn p(x|label), from data that has labels.")] = None,
     warmup: Annotated[int, typer.Option(min=0, help="Epochs over which beta rises from 0.")] = 0,
@@ -50,7 +65,17 @@ def train(
         int | None, typer.Option(min=1, help="Cuts a long round through the data into epochs of that many steps.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam; falls to zero along a cosine.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-3,
+    schedule: Annotated[
+        str, typer.Option(help="Of the learning rate: cosine, which falls to zero at the last epoch, or constant.")
+    ] = "cosine",
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs without a better one that end the training; a tenth of all, at least 10."),
+    ] = None,
+    held_out: Annotated[
+        int | None, typer.Option(min=1, help="Last rows of the training data, held out; by default a tenth.")
+    ] = None,
     stream: Annotated[
         bool | None,
         typer.Option("--stream/--in-memory", help="Read files while training; by default where they are large."),
@@ -70,7 +95,7 @@ def train(
 ):
     """Train a VAE; evaluate it, draw its pictures and export its decoder, verified.
 
-    A tenth of the training data is held out to keep the best epoch. Ctrl-C ends the training early with the best model
+    Some of the training data is held out to keep the best epoch. Ctrl-C ends the training early with the best model
     so far, which is then evaluated and exported all the same; a second Ctrl-C ends at once. With the same command and
     --resume a run that was killed goes on from its last whole epoch.
     """
@@ -80,8 +105,10 @@ def train(
     out = out or pathlib.Path("runs") / pathlib.Path(data).stem
     common.check_free(out, overwrite)
     settings["stream"] = is_large(data) if stream is None else stream
-    if network not in ("dense", "conv"):
-        raise typer.BadParameter(f"--network must be dense or conv, not '{network}'.")
+    settings["hidden"] = hidden or None
+    for name, known in recipes.CHOICES.items():
+        if settings[name] not in known:
+            raise typer.BadParameter(f"--{name} must be {' or '.join(known)}, not '{settings[name]}'.")
     if not learning_rate > 0:
         raise typer.BadParameter("--learning-rate must be larger than zero.")
 
@@ -98,9 +125,8 @@ def train(
         vae, given = _prepare(kvae, settings)
     steps = steps_per_epoch or given.steps
     settings["epochs"] = epochs or min(200, max(20, 20_000 // steps))
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, settings["epochs"] * steps)
     with strategy.scope():
-        vae.compile(keras.optimizers.Adam(schedule))
+        vae.compile(recipes.optimizer(settings, steps))
     if not chief:  # the first worker writes
         devices.meet(strategy)
         _fit(kvae, vae, given, aside / "state", settings, start)
@@ -110,7 +136,7 @@ def train(
     else:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        _write(aside / "config.toml", _toml(settings))
+        _write(aside / "config.toml", reports.toml(settings))
     print(f"{data}: {given.counts}")
     print(f"{vae.count_params():,} parameters, at most {settings['epochs']} epochs of {steps} steps")
     try:
@@ -158,16 +184,25 @@ def _prepare(kvae, settings):
     if settings["stream"]:
         if settings["condition"]:
             raise typer.BadParameter("--condition needs data in memory: streams have no labels.")
+        if settings["held_out"]:
+            raise typer.BadParameter("--held-out is for data in memory: of streams a tenth is held out.")
         source = common.usage(common.open_stream, kvae, settings)
-        rows = common.usage(functools.partial(kvae.data.stream, source, part="train")).feed.rows
-        vae = common.usage(_build, kvae, source.shape, rows, None, settings)
+        batches = common.usage(common.stream, kvae, None, source, settings, "train")
+        start = functools.partial(common.first_rows, batches, settings)
+        vae = common.usage(recipes.build, kvae, source.shape, batches.feed.rows, None, settings, start)
         return vae, common.usage(streamed, kvae, vae, source, settings)
     if settings["image_size"] or settings["skip_errors"]:
         raise typer.BadParameter("--image-size and --skip-errors are for streams: add --stream.")
     loaded = common.usage(kvae.data.load, settings["data"])
-    rows = len(loaded.x_train) - max(1, len(loaded.x_train) // 10)
+    held_out = settings["held_out"] or max(1, len(loaded.x_train) // 10)
+    rows = len(loaded.x_train) - held_out
+    if rows < 1:
+        raise typer.BadParameter(
+            f"--held-out must leave rows to train on: {held_out:,} of {len(loaded.x_train):,} are too many."
+        )
     num_classes = common.usage(_num_classes, loaded, settings["condition"])
-    vae = common.usage(_build, kvae, loaded.x_train.shape[1:], rows, num_classes, settings)
+    x = loaded.x_train[:rows]
+    vae = common.usage(recipes.build, kvae, x.shape[1:], rows, num_classes, settings, lambda: x)
     if isinstance(vae.likelihood, kvae.likelihoods.Bernoulli):
         common.usage(kvae.data.binarize, loaded.x_train[:1])
     return vae, in_memory(kvae, vae, loaded, rows, settings)
@@ -186,10 +221,12 @@ def _tell_skipped(given):
 
 
 def _check_same(settings, before, aside):
-    now = tomllib.loads(_toml(settings))
-    differing = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
+    defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
+    before = {**defaults, **before}  # it may have been begun before there was such a setting
+    now = {**defaults, **tomllib.loads(reports.toml(settings))}
+    differing = sorted(name for name in now if now[name] != before[name])
     if differing:
-        listed = ", ".join(f"{name} {before.get(name)} is now {now.get(name)}" for name in differing)
+        listed = ", ".join(f"{name} {before[name]} is now {now[name]}" for name in differing)
         raise typer.BadParameter(
             f"the run in '{aside}' was begun with other settings: {listed}. Give the same, or leave out --resume to begin anew."
         )
@@ -212,52 +249,20 @@ def _num_classes(loaded, condition):
     return int(max(loaded.y_train.max(), loaded.y_test.max())) + 1
 
 
-def _build(kvae, data_shape, rows, num_classes, settings):
-    """The VAE of a run."""
-    likelihood = settings["likelihood"]
-    if likelihood == "auto":
-        likelihood = "bernoulli" if settings["data"] in ("mnist", "fashion_mnist", "sprites", "dsprites") else "normal"
-    objective = _objective(kvae, settings["objective"], settings["beta"], rows)
-    if settings["warmup"] and not hasattr(objective, "beta"):
-        raise ValueError(f"--warmup needs an objective with a beta, which {settings['objective']} does not have.")
-    likelihood, posterior = kvae.likelihoods.get(likelihood), kvae.posteriors.get(settings["posterior"])
-    latent_dim, network = settings["latent_dim"], settings["network"]
-    encoder = getattr(kvae.networks, f"{network}_encoder")(
-        data_shape, latent_dim, params_size=posterior.params_size(latent_dim), num_classes=num_classes
-    )
-    decoder = getattr(kvae.networks, f"{network}_decoder")(
-        latent_dim, data_shape, num_params=likelihood.num_params, num_classes=num_classes
-    )
-    return kvae.VAE(encoder, decoder, likelihood, posterior, settings["prior"], objective, seed=settings["seed"])
-
-
-def _objective(kvae, name, beta, rows):
-    """The objective of a name, with what the command line knows of its arguments."""
-    classes = {kvae.parts.snake_case(each): getattr(kvae.objectives, each) for each in dir(kvae.objectives)}
-    if not inspect.isclass(classes.get(name)):
-        return kvae.objectives.get(name)  # which says the names there are
-    takes, arguments = inspect.signature(classes[name]).parameters, {}
-    if "dataset_size" in takes:
-        arguments["dataset_size"] = rows
-    if beta is not None:
-        if "beta" not in takes:
-            raise ValueError(f"--beta needs an objective that takes one, which {name} does not.")
-        arguments["beta"] = beta
-    return kvae.objectives.get(classes[name](**arguments))
-
-
 def _fit(kvae, vae, given, folder, settings, start):
     """(the checkpoint, which knows the best epoch, seconds of training); also when Ctrl-C ended the training."""
     import keras
 
     epochs = settings["epochs"]
     stopping = keras.callbacks.EarlyStopping(
-        "val_elbo", mode="max", patience=max(10, epochs // 10), start_from_epoch=settings["warmup"]
+        "val_elbo",
+        mode="max",
+        patience=settings["patience"] or max(10, epochs // 10),
+        start_from_epoch=settings["warmup"],
     )
     callbacks = [stopping]
     if settings["warmup"]:
-        stop = 1.0 if settings["beta"] is None else settings["beta"]
-        callbacks.append(kvae.callbacks.BetaWarmup(settings["warmup"], stop=stop))
+        callbacks.append(kvae.callbacks.BetaWarmup(settings["warmup"], stop=float(vae.objective.beta)))
     with _progress(keras, epochs, start) as progress:
         checkpoint = kvae.callbacks.Checkpoint(folder, seconds=5.0, replay=[stopping, progress])
         began = time.perf_counter()
@@ -315,8 +320,3 @@ def _write_history(history, path):
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
         writer.writerows([epoch, *row] for epoch, row in enumerate(zip(*history.values(), strict=True), start=1))
-
-
-def _toml(settings):
-    # A JSON string, number or boolean is one of TOML too; TOML has no null, so what is unset is left out.
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items() if value is not None)

@@ -105,12 +105,58 @@ def test_config_repeats_a_run(run, digits_run, tmp_path):
     assert (first["importance_samples"], again["importance_samples"]) == (5, 6)  # the command line goes first
 
 
-def test_evaluate_repeats_the_figures_of_the_run(run, digits_run):
+RECIPE = """
+data = "digits"
+likelihood = "bernoulli"
+latent_dim = 3
+hidden = [12, 9]
+activation = "glu"
+output_bias = true
+posterior = "full_normal"
+prior = "vamp_prior:num_components=20,learn_weights=true"
+objective = "elbo:num_samples=2,beta=0.5"
+schedule = "constant"
+learning_rate = 1e-12  # so that what is saved is what training began with
+held_out = 300
+patience = 2
+epochs = 30
+samples = 5
+seed = 5
+"""
+
+
+def test_a_file_says_the_whole_recipe(run, tmp_path):
+    (tmp_path / "row.toml").write_text(RECIPE)
+    code, out, err = run("train", "--config", "row.toml", "--out", "out")
+    assert (code, err) == (0, "")
+    assert "1,200 examples for training, 300 held out" in out
+    settings = tomllib.loads((tmp_path / "out" / "config.toml").read_text())
+    assert tomllib.loads(RECIPE).items() <= settings.items()
+    assert 'activation = "glu"' in (tmp_path / "out" / "README.md").read_text()
+    assert len((tmp_path / "out" / "history.csv").read_text().splitlines()) == 1 + 1 + 2  # the first is the best
+
+    vae = kvae.pretrained.load(tmp_path / "out")
+    x = kvae.data.load("digits").x_train[:1200]
+    assert [each.units for each in vae.encoder.layers if hasattr(each, "units")] == [24, 18, 9]
+    assert [each.units for each in vae.decoder.layers if hasattr(each, "units")] == [24, 18, 64]
+    bias = vae.decoder.get_layer("params").bias
+    np.testing.assert_allclose(bias, vae.likelihood.initial_params(x).ravel(), atol=1e-6)
+    assert type(vae.posterior).__name__ == "FullNormal" and vae.prior.learn_weights
+    assert vae.objective.num_samples == 2 and float(vae.objective.beta) == 0.5
+    assert float(vae.optimizer.learning_rate) == pytest.approx(1e-12)
+    binarized = kvae.data.binarize(x, 5).reshape(1200, 64)
+    pseudo_inputs = vae.prior.pseudo_inputs.numpy().reshape(20, 64)
+    assert np.abs(pseudo_inputs[:, None] - binarized).max(axis=-1).min(axis=-1).max() < 1e-6
+
+
+def test_evaluate_repeats_the_figures_of_the_run(run, digits_run, monkeypatch):
     code, out, err = run("evaluate", digits_run, "--samples", "5", "--seed", "3", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out) == json.loads((digits_run / "metrics.json").read_text())["test"]
-    code, out, _ = run("evaluate", digits_run / "model.keras", "--samples", "5", "--data", "digits")
+    monkeypatch.setattr(kvae_cli.evaluating, "_LONG", 10)
+    code, out, err = run("evaluate", digits_run / "model.keras", "--samples", "5", "--data", "digits")
     assert code == 0 and "-log p(x)" in out and "importance samples" in out
+    assert err == "kvae: log p(x) of 297 test examples by 5 importance samples each\n"
 
 
 def test_evaluate_disentanglement(run, tmp_path, monkeypatch):
@@ -287,6 +333,17 @@ def test_conditional_on_labels(run, tmp_path, likelihood):
             "--warmup needs an objective with a beta, which iwae",
         ),
         (["train", "digits", "--objective", "elbow"], "Did you mean 'elbo'"),
+        (["train", "digits", "--objective", "elbo:beta=2", "--beta", "3"], "beta is given twice, by --beta 3 and in"),
+        (["train", "digits", "--objective", "iwae:samples=5"], "Did you mean 'num_samples'"),
+        (["train", "digits", "--prior", "flow:num_steps"], "are written name:key=value,key=value"),
+        (["train", "digits", "--prior", "vamp_prior:num_components=1351"], "Received: 1350 rows"),
+        (["train", "digits", "--likelihood", "normal:scale=-1"], "`scale` must be a positive number"),
+        (["train", "digits", "--hidden", "0"], "greater than or equal to 1"),
+        (["train", "digits", "--activation", "gated"], "activation function identifier: gated"),
+        (["train", "digits", "--schedule", "linear"], "--schedule must be cosine or constant, not 'linear'"),
+        (["train", "digits", "--held-out", "1500"], "leave rows to train on: 1,500 of 1,500 are too many"),
+        (["train", "digits", "--patience", "0"], "greater than or equal to 1"),
+        (["train", "table.npy", "--stream", "--held-out", "2"], "of streams a tenth is held out"),
         (["train", "digits", "--condition", "colour"], "must be label"),
         (["train", "table.npy", "--condition", "label"], "needs data with labels"),
         (["train", "digits", "--latent-dim", "0"], "greater than or equal to 1"),
@@ -294,7 +351,7 @@ def test_conditional_on_labels(run, tmp_path, likelihood):
         (["train", "digits", "--learning-rate", "0"], "larger than zero"),
         (["train", "--config", "absent.toml"], "cannot read 'absent.toml'"),
         (["train", "--config", "broken.toml"], "cannot read 'broken.toml'"),
-        (["train", "--config", "odd.toml"], "unknown settings in 'odd.toml': latents. Known: batch_size"),
+        (["train", "--config", "odd.toml"], "unknown settings in 'odd.toml': latents. Known: activation"),
         (["train", "digits", "--out", "empty"], "'empty' is there already"),
         (["train", "table.npy", "--network", "conv"], "dense_encoder"),
         (["evaluate", "absent"], "There is no model 'absent'"),
@@ -363,7 +420,18 @@ def test_overwrite(run, tmp_path):
 
 
 def test_resume_goes_on_with_what_is_done(run, tmp_path, monkeypatch):
-    command = ["train", "digits", "--out", "a", "--resume", "--warmup", "2", *QUICK]
+    options = ["--warmup", "2", "--hidden", "9", "--hidden", "8", "--activation", "glu", "--output-bias", *QUICK]
+    options += [
+        "--prior",
+        "vamp_prior:num_components=5",
+        "--schedule",
+        "constant",
+        "--held-out",
+        "99",
+        "--patience",
+        "7",
+    ]
+    command = ["train", "digits", "--out", "a", "--resume", *options]
     with monkeypatch.context() as patch:
         patch.setattr(kvae_cli.evaluating, "figures", lambda *_: 1 / 0)  # training is over, the rest is not
         assert run(*command)[0] == 1
@@ -371,12 +439,14 @@ def test_resume_goes_on_with_what_is_done(run, tmp_path, monkeypatch):
     code, _, err = run(*command, "--seed", "4")
     assert code == 2
     assert "begun with other settings: seed 0 is now 4" in " ".join(err.replace("│", " ").split())
+    config = tmp_path / "a.part" / "config.toml"
+    config.write_text(config.read_text().replace("batch_size = 128\n", ""))  # as if begun before there was this setting
     code, out, err = run(*command)
     assert (code, err) == (0, "")
     assert "first step" not in out  # no step was left to take
     assert not (tmp_path / "a.part").exists()
     assert not (tmp_path / "a" / "state").exists()
-    assert run("train", "digits", "--out", "b", "--warmup", "2", *QUICK)[0] == 0
+    assert run("train", "digits", "--out", "b", *options)[0] == 0
     assert (tmp_path / "a" / "history.csv").read_text() == (tmp_path / "b" / "history.csv").read_text()
 
 
@@ -389,7 +459,8 @@ def test_streamed_data(run, tmp_path):
     path.write_bytes(content)
     code, _, err = run("train", "shards", "--out", "out", *QUICK)
     assert code != 0 and f"shards/{path.name}: record 199: its checksum is wrong" in err
-    code, out, err = run("train", "shards", "--out", "out", "--skip-errors", "--steps-per-epoch", "2", *QUICK)
+    arguments = ["--skip-errors", "--steps-per-epoch", "2", "--output-bias", "--prior", "vamp_prior:num_components=4"]
+    code, out, err = run("train", "shards", "--out", "out", *arguments, *QUICK)
     assert code == 0, err
     assert "320 examples for training, 40 held out, 40 for test, streamed" in out.replace("39 for test", "40 for test")
     assert "left out because they cannot be read: 1, first shards/" in err

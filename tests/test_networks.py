@@ -62,6 +62,80 @@ def test_conditional_networks(kind, condition, tmp_path):
     np.testing.assert_allclose(again.sample(2, condition=np.full(shape, 3)), one, atol=1e-6)
 
 
+def test_gated_layers_are_those_of_the_paper():
+    encoder = networks.dense_encoder((5,), 2, hidden=(7, 3), activation="glu")
+    (kernel, bias), (kernel2, bias2), last = (layer.get_weights() for layer in encoder.layers if layer.weights)
+    x = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
+
+    def gated(x, kernel, bias):
+        (w, v), (b, c) = np.split(kernel, 2, axis=-1), np.split(bias, 2)
+        return (x @ w + b) / (1 + np.exp(-(x @ v + c)))
+
+    expected = gated(gated(x, kernel, bias), kernel2, bias2) @ last[0] + last[1]
+    np.testing.assert_allclose(encoder(x), expected, atol=1e-6)
+    assert [each.shape for each in (kernel, kernel2, last[0])] == [(5, 14), (7, 6), (3, 4)]
+
+
+def test_gated_channels():
+    encoder = networks.conv_encoder((8, 8, 1), 2, filters=(4,), activation="glu")
+    convolution = next(layer for layer in encoder.layers if "conv" in layer.name)
+    x = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype("float32")
+    value, gate = np.split(convolution(x).numpy(), 2, axis=-1)
+    assert value.shape == (3, 4, 4, 4)
+    kernel, bias = encoder.get_layer("params").get_weights()
+    expected = (value / (1 + np.exp(-gate))).reshape(3, -1) @ kernel + bias
+    np.testing.assert_allclose(encoder(x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_gated_networks_train_and_come_back(kind, tmp_path):
+    sizes = {"hidden": (8, 8)} if kind == "dense" else {"filters": (4, 8)}
+    encoder = getattr(networks, f"{kind}_encoder")((9, 8, 1), 3, activation="glu", **sizes)
+    decoder = getattr(networks, f"{kind}_decoder")(3, (9, 8, 1), activation="glu", output_bias=-1.0, **sizes)
+    vae = kvae.VAE(encoder, decoder)
+    vae.compile("adam", jit_compile=kind == "dense")
+    x = np.random.default_rng(0).integers(0, 2, (20, 9, 8, 1)).astype("float32")
+    assert np.isfinite(vae.fit(x, verbose=0).history["loss"]).all()
+    vae.save(tmp_path / "vae.keras")
+    again = keras.models.load_model(tmp_path / "vae.keras")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), vae.predict(x, verbose=0))
+
+
+def test_gated_decoder_is_exported(tmp_path):
+    vae = kvae.VAE(
+        networks.dense_encoder((6,), 2, hidden=(8,)), networks.dense_decoder(2, (6,), hidden=(8,), activation="glu")
+    )
+    z = np.random.default_rng(0).normal(size=(1, 2)).astype("float32")
+    for name, export in (("decoder.tflite", kvae.export.tflite), ("decoder.onnx", kvae.export.onnx)):
+        export(vae, tmp_path / name)  # run and compared with Keras, or it raises
+        np.testing.assert_allclose(kvae.export.load(tmp_path / name).decode(z), vae.decode(z).mean(), atol=1e-6)
+
+
+def test_output_bias_starts_the_decoder_at_the_mean_of_the_data(tmp_path):
+    x = np.random.default_rng(0).random((50, 3, 4, 2)).astype("float32")
+    likelihood = kvae.likelihoods.Beta()
+    bias = likelihood.initial_params(x)
+    decoder = networks.dense_decoder(2, (3, 4, 2), num_params=2, output_bias=bias)
+    np.testing.assert_array_equal(decoder(np.zeros((1, 2)))[0], bias)  # the other biases are zero
+    np.testing.assert_allclose(likelihood(decoder(np.zeros((1, 2))))[0], x.mean(axis=0), atol=1e-6)
+    decoder.save(tmp_path / "decoder.keras")
+    again = keras.models.load_model(tmp_path / "decoder.keras")
+    np.testing.assert_array_equal(again(np.ones((1, 2))), decoder(np.ones((1, 2))))
+
+    bias = likelihood.initial_params(x.reshape(-1, 2))
+    decoder = networks.conv_decoder(2, (3, 4, 2), num_params=2, output_bias=bias)
+    expected = np.broadcast_to(x.mean(axis=(0, 1, 2)), (3, 4, 2))
+    np.testing.assert_allclose(likelihood(decoder(np.zeros((1, 2))))[0], expected, atol=1e-6)
+
+
+def test_output_bias_is_broadcast():
+    for bias in (-2.0, [[-2.0], [-2.0], [-2.0]], np.full((3, 4), -2)):
+        assert (networks.dense_decoder(2, (3, 4), output_bias=bias)(np.zeros((1, 2))).numpy() == -2).all()
+    decoder = networks.dense_decoder(2, (3, 2), num_params=2, output_bias=[1, 2, 3, 4])
+    np.testing.assert_array_equal(decoder(np.zeros((1, 2)))[0], [[1, 2, 3, 4]] * 3)
+    assert not networks.conv_decoder(2, (4, 4, 1))(np.zeros((1, 2))).numpy().any()
+
+
 def test_labels_are_one_hot_vectors():
     labels, vectors = (
         networks.dense_decoder(3, (5,), **each) for each in ({"num_classes": 4}, {"condition_shape": (4,)})
@@ -91,6 +165,14 @@ def test_seeded_by_keras():
         (lambda: networks.conv_encoder((8, 8, 1), 4, filters=()), "at least one|name at least"),
         (lambda: networks.dense_encoder((5,), 4, condition_shape=(3,), num_classes=3), "not both"),
         (lambda: networks.dense_decoder(4, (5,), num_classes=1), "num_classes=1"),
+        (lambda: networks.dense_encoder((5,), 4, activation="gated"), "gated"),
+        (lambda: networks.dense_decoder(4, (5,), output_bias=np.zeros(4)), r"broadcasts to \(5,\).*shape \(4,\)"),
+        (lambda: networks.dense_decoder(4, (5,), output_bias="mean"), r"broadcasts to \(5,\).*Received: 'mean'"),
+        (lambda: networks.dense_decoder(4, (5,), output_bias=np.nan), "`output_bias` must be finite"),
+        (
+            lambda: networks.conv_decoder(4, (8, 8, 1), output_bias=np.zeros((8, 8, 1))),
+            r"broadcasts to \(1,\).*for each channel.*shape \(8, 8, 1\)",
+        ),
     ],
 )
 def test_bad_arguments(make, message):

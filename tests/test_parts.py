@@ -113,6 +113,60 @@ def test_neither_name_nor_part():
         priors.get(3)
 
 
+def test_names_with_arguments():
+    prior = priors.get("vamp_prior:num_components=9,learn_weights=true,seed=2")
+    assert prior.get_config() == {**INSTANCES["kvae>VampPrior"]().get_config(), "name": prior.name}
+    flow = priors.get("flow:num_steps=3, kind=maf, hidden=[8, 4]")
+    assert (flow.num_steps, flow.kind, flow.hidden) == (3, "maf", (8, 4))
+    assert priors.get("flow:hidden=8").hidden == (8,)
+    assert likelihoods.get("normal:scale=decoder").num_params == 2
+    joint = likelihoods.get("joint:parts=[[normal, 2], ['bernoulli', 1]]")
+    assert [(type(each).__name__, size) for each, size in joint.parts] == [("Normal", 2), ("Bernoulli", 1)]
+    assert posteriors.get("flow:context_size=5").context_size == 5
+    objective = objectives.get("elbo:beta=1e-1,capacity=None", beta=3.0, dataset_size=7)
+    assert float(objective.beta) == pytest.approx(0.1)
+    assert float(objectives.get("elbo", beta=3.0).beta) == 3.0
+    assert objectives.get("beta_tc:beta=2", dataset_size=7).dataset_size == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("elbo", ("elbo", {})),
+        ("elbo:", ("elbo", {})),
+        (
+            "a:b=-1,c=2.5,d=true,e=None,f=word,g='two words'",
+            ("a", {"b": -1, "c": 2.5, "d": True, "e": None, "f": "word", "g": "two words"}),
+        ),
+        ("a:b=[1,[x,false]],c=(1, 2)", ("a", {"b": [1, ["x", False]], "c": (1, 2)})),
+    ],
+)
+def test_parse(text, expected):
+    assert parts.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["a:1", "a:b", "a:b=", "a:b=1,b=2", "a:**b", "a:b=f(1)", "a:b=1)(c=2", "a:b=1),(2", "a:b=[1", "a:b=x.y"]
+)
+def test_arguments_that_are_none(text):
+    with pytest.raises(ValueError, match="are written name:key=value,key=value") as error:
+        parts.parse(text)
+    assert repr(text) in str(error.value)
+
+
+def test_unknown_argument_says_the_known_ones():
+    with pytest.raises(
+        ValueError,
+        match="The prior 'vamp_prior' takes no argument 'components'. Did you mean 'num_components'. "
+        "Known arguments: num_components, learn_weights, seed",
+    ):
+        priors.get("vamp_prior:components=5")
+    with pytest.raises(ValueError, match="'bernoulli' takes no argument 'scale'. Known arguments: none"):
+        likelihoods.get("bernoulli:scale=2")
+    with pytest.raises(ValueError, match="Did you mean 'vamp_prior'"):
+        priors.get("vamp:num_components=5")
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("DiagonalNormal", "diagonal_normal"), ("ELBO", "elbo"), ("BetaTC", "beta_tc"), ("VampPrior", "vamp_prior")],

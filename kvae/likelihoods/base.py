@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from kvae import parts
+from kvae import checks, parts
 from kvae.likelihoods import distributions
 
 tfd = tfp.distributions
@@ -12,6 +12,8 @@ tfd = tfp.distributions
 # Scales and rates from 3e-7 to 4e8: wide enough for any data, narrow enough that densities and their gradients stay
 # finite in float32. Outside, the bound holds and the gradient is zero.
 LOG_RANGE = (-15.0, 20.0)
+# Where a decoder may be told to start: from there training can still reach anything.
+_INITIAL_RANGE = (-20.0, 20.0)
 
 
 def clipped(log_value, low=LOG_RANGE[0], high=LOG_RANGE[1]):
@@ -121,6 +123,54 @@ class Likelihood(parts.Part):
     def params_shape(self, data_shape):
         """Shape of the decoder's output for one example of shape `data_shape`."""
         return (*data_shape[:-1], data_shape[-1] * self.num_params)
+
+    def initial_params(self, x):
+        """The decoder output at which E[x|z] is the mean of the data: where a decoder that knows nothing may start.
+
+        The first parameter of each value is solved for, all others are zero. Means are kept 1 / (N + 2) off the ends of
+        the support, and the parameter of a likelihood with a support within -20 and 20. Likelihoods whose first
+        parameter is not about the mean give zeros.
+
+        Reference for the practice: the code of Burda et al. 2016, arXiv:1509.00519, starts the output bias at the
+        log-odds of the mean.
+
+        Args:
+            x: array `[N, *data_shape]`; `[N, channels]` gives what holds for each channel wherever in the image.
+
+        Returns:
+            float32 array of `params_shape(data_shape)`.
+
+        Raises:
+            ValueError: for a wrong shape, NaN, infinities, or values outside of the support.
+
+        Example:
+            >>> bias = likelihood.initial_params(x_train)
+            >>> decoder = kvae.networks.dense_decoder(16, (28, 28, 1), output_bias=bias)
+        """
+        x = self._checked_data(x)
+        first = self._first_param(np.mean(x, axis=0, dtype="float64").astype("float32"), 1 / (len(x) + 2))
+        return np.concatenate([first, *[np.zeros_like(first)] * (self.num_params - 1)], axis=-1)
+
+    def _checked_data(self, x):
+        """x as an array, for `initial_params`: of grey values the mean is as good as of bits drawn from them."""
+        x = np.asarray(x)
+        checks.check_values(x)
+        if x.ndim < 2:
+            raise ValueError(f"`x` must have shape [N, *data_shape]. Received: {list(x.shape)}.")
+        Likelihood.check(self, x)
+        return x
+
+    def _first_param(self, mean, margin):
+        """The first parameter, the others being zero, at which each value has the mean that an array holds."""
+        if self.support is None:
+            return mean
+        rest = [tf.zeros_like(mean)] * (self.num_params - 1)
+        low, high = (tf.fill(mean.shape, end) for end in _INITIAL_RANGE)
+        least, most = (self.base(end, *rest).mean() for end in (low, high))
+        mean = tf.clip_by_value(mean, self.support[0] + margin, self.support[1] - margin)
+        mean = tf.clip_by_value(mean, least, most)
+        found = tfp.math.find_root_chandrupatla(lambda first: self.base(first, *rest).mean() - mean, low, high)
+        return found.estimated_root.numpy()
 
     def log_prob(self, params, x, mask=None, training=False):
         """log p(x|z) `[...]` in nats, from decoder outputs; a place for what a likelihood learns from x as it trains."""

@@ -93,6 +93,11 @@ class Categorical(Likelihood):
     def base(self, *logits):
         return distributions.CategoricalProbabilities(tf.stack(logits, axis=-1), dtype=tf.float32)
 
+    def initial_params(self, x):
+        x = self._checked_data(x)
+        frequencies = [np.mean(x == each, axis=0) for each in range(self.num_classes)]
+        return np.log(np.maximum(np.concatenate(frequencies, axis=-1), 1 / (len(x) + 2))).astype("float32")
+
     def draw(self, first, second, *logits):
         return tf.cast(random.choose(first, tf.stack(logits, axis=-1)), tf.float32)
 
@@ -151,6 +156,10 @@ class DiscretizedLogistic(Likelihood):
             return self._component(*params)
         logits, locations, log_scales = self._stacked(params)
         return tfd.MixtureSameFamily(tfd.Categorical(logits), self._component(locations, log_scales))
+
+    def _first_param(self, mean, margin):
+        # that of a mixture is a logit, of which the components shall have equal ones
+        return super()._first_param(mean, margin) if self.num_components == 1 else np.zeros_like(mean)
 
     def draw(self, first, second, *params):
         if self.num_components > 1:

@@ -1,6 +1,7 @@
 """Tables: several likelihoods side by side, each with its own columns."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kvae.likelihoods import distributions
@@ -91,6 +92,13 @@ class Joint(Likelihood):
         params = tf.split(tf.cast(params, tf.float32), self._params_sizes(), axis=-1)
         zipped = zip(self.likelihoods, params, masks, strict=True)
         return distributions.Concatenated([each.distribution(own, mask) for each, own, mask in zipped])
+
+    def initial_params(self, x):
+        self.params_shape(np.shape(x)[1:])
+        columns = np.split(np.asarray(x), np.cumsum(self.num_columns)[:-1], axis=-1)
+        return np.concatenate(
+            [each.initial_params(own) for each, own in zip(self.likelihoods, columns, strict=True)], axis=-1
+        )
 
     def from_uniform(self, params, noise):
         params = tf.split(tf.cast(params, tf.float32), self._params_sizes(), axis=-1)

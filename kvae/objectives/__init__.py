@@ -35,6 +35,6 @@ __all__ = [
 ]
 
 
-def get(identifier):
+def get(identifier, **defaults):
     """The objective that a name or object means; see `kvae.parts.get`."""
-    return parts.get(identifier, Objective, [ELBO, IWAE, Renyi, BetaTC, FactorVAE, InfoVAE, WAE, DIP])
+    return parts.get(identifier, Objective, [ELBO, IWAE, Renyi, BetaTC, FactorVAE, InfoVAE, WAE, DIP], **defaults)

@@ -116,6 +116,43 @@ def test_zeros_and_ones_of_any_type_are_bits_levels_classes_and_counts(dtype):
         likelihood.check(np.array([[0, 1], [1, 1]], dtype))
 
 
+@pytest.mark.parametrize("likelihood", [Bernoulli(), Beta(), Poisson(), ZeroInflated(), Categorical(2)])
+def test_initial_params_of_what_never_varies_are_kept_off_the_ends(likelihood):
+    zeros = np.zeros((8, 3), "float32")
+    mean = np.asarray(likelihood(likelihood.initial_params(zeros)[None]))
+    # 1 / (8 + 2); of two classes the other keeps all, before they are made to sum to one
+    expected = np.array([1.0, 0.1]) / 1.1 if isinstance(likelihood, Categorical) else 0.1
+    np.testing.assert_allclose(mean, np.broadcast_to(expected, mean.shape), rtol=1e-5)
+
+
+def test_initial_params_stay_where_training_comes_back_from():
+    # the mean of a continuous Bernoulli nears 0 as -1 / logit
+    params = ContinuousBernoulli().initial_params(np.concatenate([np.zeros((99, 2)), np.ones((99, 2))], axis=1))
+    np.testing.assert_allclose(params, [-20, -20, 20, 20], rtol=1e-5)
+
+
+def test_initial_params_take_grey_values_for_the_means_of_bits():
+    grey = np.random.default_rng(0).random((7, 4))
+    params = Bernoulli().initial_params(grey)
+    np.testing.assert_allclose(params, np.log(grey.mean(axis=0) / (1 - grey.mean(axis=0))), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "x", "message"),
+    [
+        (Normal(), np.array([[np.nan, 1.0]]), "`x` must be finite"),
+        (Bernoulli(), np.array([[0.0, 2.0]]), r"must lie in \[0, 1\] for the likelihood Bernoulli"),
+        (Categorical(3), np.array([[0.5]]), "whole numbers"),
+        (Categorical(3), np.array([[np.nan]]), "`x` must be finite"),
+        (Poisson(), np.array([1, 2, 3]), r"must have shape \[N, \*data_shape\]. Received: \[3\]"),
+        (Joint([("normal", 2)]), np.zeros((4, 3)), "must add up to the last axis of the data, 3"),
+    ],
+)
+def test_initial_params_of_bad_data(likelihood, x, message):
+    with pytest.raises(ValueError, match=message):
+        likelihood.initial_params(x)
+
+
 def test_missing_values_are_not_looked_at():
     for likelihood in (Bernoulli(), Normal(), DiscretizedLogistic(), Categorical(3), Poisson()):
         likelihood.check(np.array([[0.0, np.nan], [1.0, np.nan]]))

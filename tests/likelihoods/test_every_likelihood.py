@@ -92,6 +92,23 @@ def test_draws_as_a_function_of_noise_have_the_right_mean_and_spread(case):
 
 
 @each_case
+def test_initial_params_have_the_mean_of_the_data(case):
+    likelihood = case.built()
+    x = np.concatenate([np.roll(case.x, shift, axis=1) for shift in range(3)])  # all bits and classes, at every place
+    params = likelihood.initial_params(x)
+    assert params.dtype == "float32" and params.shape == likelihood.params_shape(SHAPE)
+    if likelihood.num_params == 9:  # a mixture, whose components shall have equal weights
+        assert not params.any()
+        return
+    expected = case.moments(x).mean(axis=0)
+    assert expected.std() > 0
+    # The root is found to the last digits of float32, of means up to 4.
+    np.testing.assert_allclose(likelihood(params[None])[0], expected, rtol=2e-6, atol=case.mean_tolerance)
+    channels = likelihood.initial_params(x.reshape(-1, SHAPE[-1]))  # as a convolution takes it
+    assert channels.shape == likelihood.params_shape(SHAPE)[-1:]
+
+
+@each_case
 def test_masked_values_do_not_count(case):
     likelihood, oracle = case.built(), case.oracle(case.params.astype("float64"))
     mask = np.random.default_rng(2).random(case.x.shape) < 0.5

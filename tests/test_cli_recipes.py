@@ -1,0 +1,61 @@
+"""How settings of `kvae train` become a model, without training it."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import kvae
+import kvae_cli
+
+
+def recipe(**settings):
+    """The settings of a run as they are without options, but for some."""
+    parameters = inspect.signature(kvae_cli.training.train).parameters
+    return {**{name: each.default for name, each in parameters.items()}, "data": "digits", **settings}
+
+
+def test_convolutions_take_channels_and_a_bias_for_each():
+    x = np.random.default_rng(0).random((40, 8, 8, 2)).astype("float32")
+    settings = recipe(network="conv", hidden=[4, 6], output_bias=True, likelihood="continuous_bernoulli")
+    vae = kvae_cli.recipes.build(kvae, (8, 8, 2), 40, None, settings, lambda: x)
+    assert [each.filters for each in vae.encoder.layers if hasattr(each, "filters")] == [4, 6]
+    assert [each.filters for each in vae.decoder.layers if hasattr(each, "filters")] == [6, 4, 2]
+    expected = np.broadcast_to(x.mean(axis=(0, 1, 2)), (8, 8, 2))
+    np.testing.assert_allclose(vae.likelihood(vae.decoder(np.zeros((1, 16))))[0], expected, atol=1e-6)
+
+
+def test_arguments_that_the_command_line_knows():
+    def objective(name, **settings):
+        return kvae_cli.recipes.build(kvae, (5,), 40, None, recipe(objective=name, **settings), None).objective
+
+    assert objective("beta_tc:alpha=2").dataset_size == 40
+    assert objective("beta_tc:dataset_size=7").dataset_size == 7
+    assert float(objective("elbo", beta=3.0).beta) == float(objective("elbo:beta=3").beta) == 3.0
+
+
+def test_schedules():
+    cosine, constant = (
+        kvae_cli.recipes.optimizer(recipe(epochs=4, learning_rate=0.5, schedule=each), steps=10)
+        for each in ("cosine", "constant")
+    )
+    for step, expected in ((0, 0.5), (20, 0.25), (40, 0.0)):
+        cosine.iterations.assign(step)
+        constant.iterations.assign(step)
+        assert float(cosine.learning_rate) == pytest.approx(expected, abs=1e-6)
+        assert float(constant.learning_rate) == 0.5
+
+
+def test_the_warmup_ends_at_the_beta_of_the_objective(monkeypatch):
+    seen = {}
+
+    def stop(*arguments, **options):
+        seen.update(options)
+        raise InterruptedError
+
+    monkeypatch.setattr(kvae.callbacks, "BetaWarmup", stop)
+    settings = recipe(objective="elbo:beta=4", warmup=2, epochs=3)
+    vae = kvae_cli.recipes.build(kvae, (5,), 40, None, settings, None)
+    with pytest.raises(InterruptedError):
+        kvae_cli.training._fit(kvae, vae, None, None, settings, None)
+    assert seen == {"stop": 4.0}
