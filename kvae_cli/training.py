@@ -254,9 +254,11 @@ def _fit(kvae, vae, given, folder, settings, start):
     import keras
 
     epochs = settings["epochs"]
+    # A weight of the KL changes the loss without making the model better; without one, the loss is what is asked for.
+    best = ("val_elbo", "max") if hasattr(vae.objective, "beta") else ("val_loss", "min")
+    monitor = dict(zip(("monitor", "mode"), best, strict=True))
     stopping = keras.callbacks.EarlyStopping(
-        "val_elbo",
-        mode="max",
+        **monitor,
         patience=settings["patience"] or max(10, epochs // 10),
         start_from_epoch=settings["warmup"],
     )
@@ -264,7 +266,7 @@ def _fit(kvae, vae, given, folder, settings, start):
     if settings["warmup"]:
         callbacks.append(kvae.callbacks.BetaWarmup(settings["warmup"], stop=float(vae.objective.beta)))
     with _progress(keras, epochs, start) as progress:
-        checkpoint = kvae.callbacks.Checkpoint(folder, seconds=5.0, replay=[stopping, progress])
+        checkpoint = kvae.callbacks.Checkpoint(folder, **monitor, seconds=5.0, replay=[stopping, progress])
         began = time.perf_counter()
         try:
             vae.fit(

@@ -179,7 +179,9 @@ def test_kvae_train_goes_on_after_its_chief_was_killed(tmp_path):
     with workers(command("run"), tmp_path) as running:
         finish(running, tmp_path, timeout=240)
     assert "training on 2 workers with 1 device(s) each, as worker 0" in (tmp_path / "0.log").read_text()
-    found, expected = (np.loadtxt(tmp_path / out / "history.csv", delimiter=",", skiprows=1) for out in ("run", "alone"))
+    found, expected = (
+        np.loadtxt(tmp_path / out / "history.csv", delimiter=",", skiprows=1) for out in ("run", "alone")
+    )
     assert len(found) == 12
     # Sums in another order, which Adam makes more of, epoch by epoch; other noise would differ by whole nats.
     np.testing.assert_allclose(found, expected, rtol=1e-3)
