@@ -1,6 +1,6 @@
 """Training speed of `vae.fit` as a user gets it, against loops written by hand and other packages.
 
-Run `python benchmarks/training.py [--cases dense conv28 conv64 iwae] [--rounds 5] [--growth]`. In each case every
+Run `python benchmarks/training.py [--cases dense conv28 conv64 iwae] [--rounds 5] [--growth] [--parts]`. In each case every
 contestant has the same networks, data, batch size and optimiser (Adam):
 
     fit              vae.compile(Adam); vae.fit(x, epochs=3), nothing else
@@ -12,7 +12,8 @@ contestant has the same networks, data, batch size and optimiser (Adam):
 In each round every one of them trains for three epochs, one after the other, so that a machine whose speed drifts
 treats them alike; each round gives one ratio to `fit`, and the median of the ratios is the figure. "limit" is the time the matrix products of the networks would take, forward and
 backward, at the best rate of float32 products seen in the same round. PyTorch and pythae come with the extra `bench`;
-absent ones are skipped by name. `--growth` prints seconds per epoch against data size, batch, latent size and samples.
+absent ones are skipped by name. `--growth` prints seconds per epoch against data size, batch, latent size and samples;
+`--parts` the milliseconds of a dense step and of what it is made of.
 MNIST is needed (see `kvae.data.load`).
 """
 
@@ -315,11 +316,88 @@ def growth(rounds=3):
         print(f"seconds an epoch by {name:12} {row}   exponent {exponent:.2f}")
 
 
+def repeated(step, count):
+    """A function that takes so many compiled steps in one graph."""
+    compiled = tf.function(step, jit_compile=True)
+
+    @tf.function
+    def run():
+        for _ in tf.range(count):
+            compiled()
+
+    def wait():
+        run()
+        tf.test.experimental.sync_devices()
+
+    return wait
+
+
+def parts(rounds, steps=200):
+    """Milliseconds of one step of the dense case, and of what it is made of, each by itself."""
+    x = data("dense")[: steps * BATCH_SIZE]
+    vae = kvae.VAE(*networks("dense"), seed=0)
+    vae.compile(keras.optimizers.Adam(LEARNING_RATE))
+    batch, weights = tf.constant(x[:BATCH_SIZE]), vae.trainable_variables
+    gradients = [tf.Variable(tf.zeros_like(each)) for each in weights]
+    kernels = [each for each in weights if len(each.shape) == 2]
+    sides = {width: tf.Variable(tf.random.normal([BATCH_SIZE, width])) for each in kernels for width in each.shape}
+    products = {tuple(each.shape): tf.Variable(tf.zeros(each.shape)) for each in kernels}
+
+    def multiply():  # forward, and back to both factors
+        for kernel in kernels:
+            before, after = (sides[width] for width in kernel.shape)
+            after.assign_add(1e-9 * before @ kernel.value)
+            before.assign_add(1e-9 * tf.matmul(after, kernel.value, transpose_b=True))
+            products[tuple(kernel.shape)].assign(tf.matmul(before, after, transpose_a=True))
+
+    def differentiate():
+        with tf.GradientTape() as tape:
+            terms = vae.terms(batch, training=True)
+            loss = tf.reduce_mean(vae.objective.loss(terms))
+        for variable, gradient in zip(gradients, tape.gradient(loss, weights), strict=True):
+            variable.assign(gradient)
+
+    def update():
+        vae.optimizer.apply_gradients(
+            [(each.read_value(), weight) for each, weight in zip(gradients, weights, strict=True)]
+        )
+
+    @tf.function
+    def feed():
+        total = 0.0
+        for each in kvae.feeding.epoch(kvae.feeding.ArrayFeed(x, BATCH_SIZE, 0), lambda: tf.constant(0, tf.int64)):
+            total += each[0, 0]
+        return total
+
+    made = {
+        "matrix products alone": repeated(multiply, steps),
+        "loss and gradients": repeated(differentiate, steps),
+        "update of the weights": repeated(update, steps),
+        "train_step, always the same batch": repeated(lambda: vae.train_step(batch), steps),
+        "feeding alone": lambda: feed().numpy(),
+        "fit": lambda: vae.fit(x, batch_size=BATCH_SIZE, epochs=1, verbose=0),
+    }
+    times = {name: [] for name in made}
+    for each in made.values():
+        each()
+    for _ in range(rounds):
+        for name, run in made.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - start) / steps)
+    print(
+        f"\ndense, milliseconds of a step of {BATCH_SIZE} examples, median (least) of {rounds} rounds of {steps} steps"
+    )
+    for name, values in times.items():
+        print(f"  {name:34} {np.median(values):.2f} ({min(values):.2f})")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--parts", action="store_true")
     options = parser.parse_args()
     if torch is not None:
         torch.set_num_threads(os.cpu_count())
@@ -327,6 +405,8 @@ def main():
         compare(case, options.rounds)
     if options.growth:
         growth()
+    if options.parts:
+        parts(3 * options.rounds)
 
 
 if __name__ == "__main__":

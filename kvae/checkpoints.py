@@ -32,7 +32,8 @@ class Checkpoint(keras.callbacks.Callback):
         logs: list of the logs of all epochs, also of those of before.
 
     Raises:
-        ValueError: when training begins and the state in the folder is of another model, or `monitor` is not in the logs.
+        ValueError: when training begins and the state in the folder is of another model or `monitor`, or `monitor` is not
+            in the logs.
 
     Example:
         >>> vae.fit(x, epochs=50, callbacks=[kvae.callbacks.Checkpoint("state")])          # killed after epoch 20
@@ -58,6 +59,12 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(
                 f"The state in '{state}' is of another model: its weights have other shapes. Give another folder, or remove "
                 "it to begin anew."
+            )
+        before = saved.get("monitor", self._monitored())  # states written before this was kept
+        if before != self._monitored():
+            raise ValueError(
+                f"The best epoch in '{state}' is by {_words(before)}: give the same `monitor` and `mode`, or another folder. "
+                f"Received: {_words(self._monitored())}."
             )
         if self.monitor is not None:
             self.model.load_weights(state / "best.weights.h5")
@@ -101,7 +108,9 @@ class Checkpoint(keras.callbacks.Callback):
             self.model.set_weights(self._best)
             self.model.save_weights(aside / "best.weights.h5")
             self.model.set_weights(last)
-        (aside / "training.json").write_text(json.dumps({"shapes": self._shapes(), "logs": self.logs}))
+        (aside / "training.json").write_text(
+            json.dumps({"shapes": self._shapes(), "monitor": self._monitored(), "logs": self.logs})
+        )
         os.replace(aside, state)
         for old in self.folder.glob(f"{_PREFIX}*"):
             if old != state:
@@ -113,6 +122,9 @@ class Checkpoint(keras.callbacks.Callback):
         if self._best is not None:
             self.model.set_weights(self._best)
 
+    def _monitored(self):
+        return [self.monitor, self.sign]
+
     def _shapes(self):
         return [list(each.shape) for each in self.model.weights]
 
@@ -120,3 +132,8 @@ class Checkpoint(keras.callbacks.Callback):
     def latest(folder):
         """The folder of the last whole state in a folder, or None."""
         return max(pathlib.Path(folder).glob(f"{_PREFIX}*"), default=None)
+
+
+def _words(monitored):
+    monitor, sign = monitored
+    return f"monitor={monitor!r}, mode={'max' if sign > 0 else 'min'!r}"

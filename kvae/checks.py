@@ -34,10 +34,15 @@ def check_count(name, value, least=1):
 def check_choice(name, value, choices):
     """`value` if it is one of `choices`, else ValueError."""
     if value not in choices:
-        near = difflib.get_close_matches(str(value).lower(), map(str, choices), n=1, cutoff=0.5)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = nearest(str(value), map(str, choices))
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}{hint}")
     return value
+
+
+def nearest(name, names):
+    """What a message about an unknown name adds: the name that was probably meant, or nothing."""
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def refuse_losses(**arguments):

@@ -152,13 +152,13 @@ def as_float(array):
 
 def in_memory(array):
     """A float32 tensor of a data set: one copy of it, where `tf.convert_to_tensor` makes two of a numpy array."""
-    if not isinstance(array, np.ndarray) or array.size == 0:
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.size == 0:
         return as_float(array)
     size = 4 * array.size
     buffer = np.empty(size + _ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % _ALIGNMENT
     aligned = buffer[start : start + size].view(np.float32).reshape(array.shape)
-    np.copyto(aligned, array, casting="unsafe")  # what can be cast, `tf.cast` would cast too
+    np.copyto(aligned, array, casting="same_kind")
     return tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
 
 

@@ -1,11 +1,12 @@
 """What the four kinds of parts share: posteriors, priors, likelihoods and objectives are all `Part`s."""
 
 import ast
-import difflib
 import inspect
 import re
 
 import keras
+
+from kvae import checks
 
 
 class Part(keras.layers.Layer):
@@ -83,11 +84,11 @@ def get(identifier, kind, known, **defaults):
         )
     name, given = parse(identifier)
     if name not in names:
-        raise ValueError(f"Unknown {what} '{name}'.{_nearest(name, names)} Known names: {', '.join(names)}.")
+        raise ValueError(f"Unknown {what} '{name}'.{checks.nearest(name, names)} Known names: {', '.join(names)}.")
     takes = arguments(names[name])
     for unknown in sorted(set(given) - set(takes)):
         raise ValueError(
-            f"The {what} '{name}' takes no argument '{unknown}'.{_nearest(unknown, takes)} "
+            f"The {what} '{name}' takes no argument '{unknown}'.{checks.nearest(unknown, takes)} "
             f"Known arguments: {', '.join(takes) or 'none'}."
         )
     given = {
@@ -141,11 +142,6 @@ def arguments(part):
     parameters = inspect.signature(part.__init__).parameters.values()
     own = [each for each in parameters if each.name != "self" and each.kind is not inspect.Parameter.VAR_KEYWORD]
     return {each.name: each.default for each in own}
-
-
-def _nearest(name, names):
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.4)
-    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def snake_case(name):

@@ -49,7 +49,7 @@ Config = Annotated[
     ),
 ]
 Model = Annotated[str, typer.Argument(help="A run directory, a .keras file, or the name of a shipped model.")]
-Seed = Annotated[int, typer.Option(help="Fixes everything random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes everything random.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Samples = Annotated[int, typer.Option(min=1, help="Importance samples for each test example.")]
 Examples = Annotated[int, typer.Option(min=1, help="How many test examples the importance-weighted likelihood takes.")]
@@ -118,8 +118,11 @@ def first_rows(batches, settings):
     """The first examples of a streamed run, as an array."""
     import numpy as np
 
-    batches = batches.take(-(-_FIRST_ROWS // settings["batch_size"]))
-    return np.concatenate([batch.numpy() for batch in batches])[:_FIRST_ROWS]
+    from kvae import feeding
+
+    with feeding.reading(batches):
+        few = batches.take(-(-_FIRST_ROWS // settings["batch_size"]))
+        return np.concatenate([batch.numpy() for batch in few])[:_FIRST_ROWS]
 
 
 def test_data(kvae, vae, loaded):

@@ -24,11 +24,11 @@ def build(kvae, data_shape, rows, num_classes, settings, examples):
         data_shape, latent_dim, params_size=posterior.params_size(latent_dim), **options
     )
     decoder = getattr(kvae.networks, f"{network}_decoder")(
-        latent_dim, data_shape, num_params=likelihood.num_params, output_bias=bias, **options
+        latent_dim, likelihood.params_shape(data_shape), output_bias=bias, **options
     )
     vae = kvae.VAE(encoder, decoder, likelihood, posterior, settings["prior"], objective, seed=settings["seed"])
     if isinstance(vae.prior, kvae.priors.VampPrior):
-        x, seed = examples(), settings["seed"] % 2**32
+        x, seed = examples(), settings["seed"]
         x = x[:: max(1, len(x) // max(_ROWS_TO_CHOOSE_FROM, vae.prior.num_components))]
         vae.prior.initialize(
             kvae.data.binarize(x, seed) if isinstance(likelihood, kvae.likelihoods.Bernoulli) else x, seed
@@ -44,6 +44,16 @@ def optimizer(settings, steps):
     if settings["schedule"] == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, settings["epochs"] * steps)
     return keras.optimizers.Adam(rate)
+
+
+def best_epoch(kvae, objective):
+    """The figure by which the best epoch is kept, as arguments of callbacks: the bound that is trained.
+
+    That is the ELBO wherever the loss holds more than a bound: a weight, or the word of a critic that learns meanwhile.
+    """
+    if isinstance(objective, (kvae.objectives.IWAE, kvae.objectives.Renyi)):
+        return {"monitor": "val_loss", "mode": "min"}
+    return {"monitor": "val_elbo", "mode": "max"}
 
 
 def _objective(kvae, name, beta, rows):

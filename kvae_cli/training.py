@@ -177,6 +177,8 @@ def train(
 
 # Arguments that say how a command goes about it, not what the run is.
 _NOT_OF_THE_RUN = ("context", "out", "config", "overwrite", "resume")
+# Settings of which a run keeps what it made of "not given".
+_DECIDED_BY_THE_RUN = ("epochs", "stream")
 
 
 def _prepare(kvae, settings):
@@ -188,7 +190,7 @@ def _prepare(kvae, settings):
             raise typer.BadParameter("--held-out is for data in memory: of streams a tenth is held out.")
         source = common.usage(common.open_stream, kvae, settings)
         batches = common.usage(common.stream, kvae, None, source, settings, "train")
-        start = functools.partial(common.first_rows, batches, settings)
+        start = functools.cache(lambda: common.first_rows(batches, settings))
         vae = common.usage(recipes.build, kvae, source.shape, batches.feed.rows, None, settings, start)
         return vae, common.usage(streamed, kvae, vae, source, settings)
     if settings["image_size"] or settings["skip_errors"]:
@@ -220,13 +222,19 @@ def _tell_skipped(given):
         )
 
 
-def _check_same(settings, before, aside):
+def differing(settings, made):
+    """The settings in which a run that was made is not as asked: dict of names to (made, asked); None is the default."""
     defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
-    before = {**defaults, **before}  # it may have been begun before there was such a setting
-    now = {**defaults, **tomllib.loads(reports.toml(settings))}
-    differing = sorted(name for name in now if now[name] != before[name])
-    if differing:
-        listed = ", ".join(f"{name} {before[name]} is now {now[name]}" for name in differing)
+    made, asked = {**defaults, **made}, {**defaults, **settings}  # it may be older than some of them
+    decided = [name for name in _DECIDED_BY_THE_RUN if asked[name] is None]
+    return {
+        name: (made[name], asked[name]) for name in sorted(asked) if made[name] != asked[name] and name not in decided
+    }
+
+
+def _check_same(settings, before, aside):
+    if found := differing(tomllib.loads(reports.toml(settings)), before):
+        listed = ", ".join(f"{name} {made} is now {asked}" for name, (made, asked) in found.items())
         raise typer.BadParameter(
             f"the run in '{aside}' was begun with other settings: {listed}. Give the same, or leave out --resume to begin anew."
         )
@@ -254,11 +262,9 @@ def _fit(kvae, vae, given, folder, settings, start):
     import keras
 
     epochs = settings["epochs"]
-    # A weight of the KL changes the loss without making the model better; without one, the loss is what is asked for.
-    best = ("val_elbo", "max") if hasattr(vae.objective, "beta") else ("val_loss", "min")
-    monitor = dict(zip(("monitor", "mode"), best, strict=True))
+    best = recipes.best_epoch(kvae, vae.objective)
     stopping = keras.callbacks.EarlyStopping(
-        **monitor,
+        **best,
         patience=settings["patience"] or max(10, epochs // 10),
         start_from_epoch=settings["warmup"],
     )
@@ -266,7 +272,7 @@ def _fit(kvae, vae, given, folder, settings, start):
     if settings["warmup"]:
         callbacks.append(kvae.callbacks.BetaWarmup(settings["warmup"], stop=float(vae.objective.beta)))
     with _progress(keras, epochs, start) as progress:
-        checkpoint = kvae.callbacks.Checkpoint(folder, **monitor, seconds=5.0, replay=[stopping, progress])
+        checkpoint = kvae.callbacks.Checkpoint(folder, **best, seconds=5.0, replay=[stopping, progress])
         began = time.perf_counter()
         try:
             vae.fit(

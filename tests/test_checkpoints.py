@@ -98,5 +98,7 @@ def test_wrong_use_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`monitor` must be among the logs: .*Received: monitor='val_accuracy'"):
         fit(make_vae(), 1, kvae.callbacks.Checkpoint(tmp_path / "a", monitor="val_accuracy"))
     fit(make_vae(), 1, kvae.callbacks.Checkpoint(tmp_path / "b"))
+    with pytest.raises(ValueError, match="by monitor='val_elbo', mode='max'.*Received: monitor='val_loss', mode='min'"):
+        fit(make_vae(), 2, kvae.callbacks.Checkpoint(tmp_path / "b", monitor="val_loss", mode="min"))
     with pytest.raises(ValueError, match="is of another model: its weights have other shapes"):
         fit(make_vae(latent_dim=5), 2, kvae.callbacks.Checkpoint(tmp_path / "b"))

@@ -59,3 +59,43 @@ def test_the_warmup_ends_at_the_beta_of_the_objective(monkeypatch):
     with pytest.raises(InterruptedError):
         kvae_cli.training._fit(kvae, vae, None, None, settings, None)
     assert seen == {"stop": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        ("elbo", ("val_elbo", "max")),
+        ("iwae", ("val_loss", "min")),
+        ("renyi", ("val_loss", "min")),
+        ("factor_vae", ("val_elbo", "max")),
+        ("wae", ("val_elbo", "max")),
+    ],
+)
+def test_the_best_epoch_is_by_the_bound_that_is_trained(objective, expected, monkeypatch, tmp_path):
+    seen = []
+
+    def stop(folder, monitor, mode, **options):
+        seen.append((monitor, mode))
+        raise InterruptedError
+
+    monkeypatch.setattr(kvae.callbacks, "Checkpoint", stop)
+    settings = recipe(objective=objective, epochs=3)
+    vae = kvae_cli.recipes.build(kvae, (5,), 40, None, settings, None)
+    with pytest.raises(InterruptedError):
+        kvae_cli.training._fit(kvae, vae, None, tmp_path, settings, None)
+    assert seen == [expected]
+
+
+def test_a_decoder_of_mixed_columns_is_as_wide_as_they_need():
+    joint = "joint:parts=[[normal,3],['categorical:num_classes=4',1],[bernoulli,2]]"
+    x = np.concatenate([np.ones((9, 3)), np.full((9, 1), 2.0), np.zeros((9, 2))], axis=1)
+    vae = kvae_cli.recipes.build(kvae, (6,), 9, None, recipe(likelihood=joint, output_bias=True), lambda: x)
+    assert vae.decoder.output_shape == (None, 9)
+    np.testing.assert_allclose(vae.likelihood(vae.decoder(np.zeros((1, 16))))[0, :3], 1.0, atol=1e-6)
+
+
+def test_a_seed_is_not_negative(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["kvae", "train", "digits", "--seed", "-1"])
+    with pytest.raises(SystemExit) as end:
+        kvae_cli.main()
+    assert end.value.code == 2 and "--seed" in capsys.readouterr().err

@@ -29,6 +29,11 @@ def test_a_data_set_in_memory_is_a_copy_of_its_own(array):
     np.testing.assert_array_equal(tensor, expected)
 
 
+def test_what_is_no_number_is_refused():
+    with pytest.raises(Exception, match="string"):
+        feeding.in_memory(np.array(["3", "7"]))
+
+
 def test_a_data_set_in_memory_may_be_read_only_or_no_numpy_array():
     array = np.ones((2, 3))
     array.flags.writeable = False

@@ -20,6 +20,7 @@ COMPARISONS = {
     "below": ("below", operator.lt),
     "above": ("above", operator.gt),
 }
+_MINUTES = {"decimals": 0}
 COLUMNS = ("-ELBO", "active units", "epochs", "steps", "minutes", "seeds")
 
 
@@ -34,6 +35,8 @@ class Row:
         self.results = sorted(results, key=operator.itemgetter("seed"))
 
     def values(self, score):
+        if score == "minutes":
+            return [result["training"]["seconds"] / 60 for result in self.results]
         tests = [result["test"] for result in self.results]
         return [test[score] if score in test else test["disentanglement"][score]["value"] for test in tests]
 
@@ -49,13 +52,14 @@ class Row:
 
     def met(self, rows):
         """Whether all targets are met; None where there is none, or what they ask for was not run."""
-        verdicts = []
+        verdicts = set()
         for score, comparison, limit in self.targets():
             other = rows.get(limit)
             if not self.results or (other and not other.results):
-                return None
-            verdicts.append(COMPARISONS[comparison][1](self.mean(score), other.mean(score) if other else limit))
-        return all(verdicts) if verdicts else None
+                verdicts.add(None)
+            else:
+                verdicts.add(COMPARISONS[comparison][1](self.mean(score), other.mean(score) if other else limit))
+        return False if False in verdicts else None if None in verdicts or not verdicts else True
 
     def targets(self):
         """(score, comparison, number or name of another row) of each."""
@@ -76,8 +80,9 @@ class Row:
         words = []
         for score, comparison, limit in self.targets():
             what = f"{self.scores[score]['title']} " if len(self.scores) > 1 else ""
-            limit = f"`{limit}`" if isinstance(limit, str) else _figure(self.scores[score], limit)
-            words.append(f"{what}{COMPARISONS[comparison][0]} {limit}")
+            limit = f"`{limit}`" if isinstance(limit, str) else _figure(self.scores.get(score, _MINUTES), limit)
+            unit = " minutes" if score == "minutes" else ""
+            words.append(f"{'' if unit else what}{COMPARISONS[comparison][0]} {limit}{unit}")
         return ", ".join(words)
 
     def _costs(self):
@@ -88,7 +93,7 @@ class Row:
             f"{mean['active_units']:.3g} of {mean['latent_dim']:.0f}",
             f"{mean['epochs']:,.0f}",
             f"{mean['steps']:,.0f}",
-            f"{mean['seconds'] / 60:.1f}",
+            f"{self.mean('minutes'):.1f}",
             ", ".join(str(result["seed"]) for result in self.results),
         ]
 

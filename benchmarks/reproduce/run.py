@@ -19,7 +19,7 @@ import tomllib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from kvae_cli import common
+from kvae_cli import common, training
 
 HOME = pathlib.Path(__file__).parent
 
@@ -54,8 +54,10 @@ def reproduce(row, config, run, results, seed, evaluate="", command_line=command
         _begin_leg(clock, run.with_name(run.name + ".part") / "state")
         command_line("train", "--config", config, "--out", run, "--seed", seed, "--resume")
     made = tomllib.loads((run / "config.toml").read_text())
-    if differing := sorted(name for name in settings if made.get(name) != settings[name]):
+    if differing := training.differing(settings, made):
         raise ValueError(f"'{run}' was made with other settings: {', '.join(differing)}. Remove it to begin anew.")
+    if not clock.exists():
+        raise ValueError(f"'{run}' was not made by this script: '{clock}' is missing. Remove the run to begin anew.")
     printed = command_line("evaluate", run, "--seed", seed, "--json", *shlex.split(evaluate), capture=True)
     metrics = json.loads((run / "metrics.json").read_text())
     metrics["training"]["seconds"] += json.loads(clock.read_text())["seconds"]

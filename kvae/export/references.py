@@ -84,8 +84,10 @@ def references(vae, name, form, precision, rows, size):
         return _outputs(vae, form, precision, arrays["z"], c)
     if name == "sample":
         z = prior_draws(vae, number)
-        tolerance = OPEN_TOLERANCES[precision] if vae.prior.variables else TOLERANCES["float32"]
-        return {"z": Reference(z, float(tf.reduce_max(tf.abs(z))), tolerance), **_outputs(vae, form, precision, z, c)}
+        scale, learned = float(tf.reduce_max(tf.abs(z))), bool(vae.prior.variables)
+        tolerance = OPEN_TOLERANCES[precision] if learned else TOLERANCES["float32"]
+        error_of_z = tolerance * scale if learned else 0.0
+        return {"z": Reference(z, scale, tolerance), **_outputs(vae, form, precision, z, c, error_of_z)}
     x = tf.constant(arrays["x"] / np.float32(255) if form.input_dtype == "uint8" else arrays["x"])
     if name == "score":
         values = np.concatenate([_elbo(vae, x[at : at + size], c, at, size) for at in range(0, number, size)])
@@ -138,11 +140,10 @@ def _outputs(vae, form, precision, z, c, error_of_z=0.0):
         moved = _moved(vae, _rounded(z, precision), c, mean)
         tolerance = max(tolerance, _STEEPNESS[precision] * float(_largest(moved)) / scale)
         min_psnr = min(min_psnr, decibels(moved, scale) - 20 * math.log10(_STEEPNESS[precision]))
-        if error_of_z:
-            moved = _moved(
-                vae, z + error_of_z * tf.sign(random.normal(SEED, 1, tf.range(len(z)), z.shape[-1])), c, mean
-            )
-            tolerance, min_psnr = tolerance + float(_largest(moved)) / scale, None
+    if error_of_z:
+        signs = tf.sign(random.normal(SEED, 1, tf.range(len(z)), z.shape[-1]))
+        tolerance += float(_largest(_moved(vae, z + error_of_z * signs, c, mean))) / scale
+        min_psnr = None
     if form.output_dtype == "uint8":
         tolerance += 0.5 / 255
         min_psnr = None

@@ -12,8 +12,6 @@ tfd = tfp.distributions
 # Scales and rates from 3e-7 to 4e8: wide enough for any data, narrow enough that densities and their gradients stay
 # finite in float32. Outside, the bound holds and the gradient is zero.
 LOG_RANGE = (-15.0, 20.0)
-# Where a decoder may be told to start: from there training can still reach anything.
-_INITIAL_RANGE = (-20.0, 20.0)
 
 
 def clipped(log_value, low=LOG_RANGE[0], high=LOG_RANGE[1]):
@@ -127,8 +125,8 @@ class Likelihood(parts.Part):
     def initial_params(self, x):
         """The decoder output at which E[x|z] is the mean of the data: where a decoder that knows nothing may start.
 
-        The first parameter of each value is solved for, all others are zero. Means are kept 1 / (N + 2) off the ends of
-        the support, and the parameter of a likelihood with a support within -20 and 20. Likelihoods whose first
+        The first parameter of each value is solved for, all others are zero. Means are over what was observed, where x
+        has NaN, and kept 1 / (N + 2) off the ends of the support, and the parameter of a likelihood with a support within -15 and 20. Likelihoods whose first
         parameter is not about the mean give zeros.
 
         Reference for the practice: the code of Burda et al. 2016, arXiv:1509.00519, starts the output bias at the
@@ -141,31 +139,32 @@ class Likelihood(parts.Part):
             float32 array of `params_shape(data_shape)`.
 
         Raises:
-            ValueError: for a wrong shape, NaN, infinities, or values outside of the support.
+            ValueError: for a wrong shape, infinities, or values outside of the support.
 
         Example:
             >>> bias = likelihood.initial_params(x_train)
             >>> decoder = kvae.networks.dense_decoder(16, (28, 28, 1), output_bias=bias)
         """
-        x = self._checked_data(x)
-        first = self._first_param(np.mean(x, axis=0, dtype="float64").astype("float32"), 1 / (len(x) + 2))
+        x, count = self._checked_data(x)
+        mean = np.nansum(x, axis=0, dtype="float64") / np.maximum(count, 1)
+        first = self._first_param(mean.astype("float32"), (1 / (count + 2)).astype("float32"))
         return np.concatenate([first, *[np.zeros_like(first)] * (self.num_params - 1)], axis=-1)
 
     def _checked_data(self, x):
-        """x as an array, for `initial_params`: of grey values the mean is as good as of bits drawn from them."""
+        """(x as an array, how often each value was observed) for `initial_params`, where grey values will do for bits."""
         x = np.asarray(x)
-        checks.check_values(x)
+        checks.check_values(x, missing=True)
         if x.ndim < 2:
             raise ValueError(f"`x` must have shape [N, *data_shape]. Received: {list(x.shape)}.")
         Likelihood.check(self, x)
-        return x
+        return x, np.sum(~np.isnan(x), axis=0)
 
     def _first_param(self, mean, margin):
         """The first parameter, the others being zero, at which each value has the mean that an array holds."""
         if self.support is None:
             return mean
         rest = [tf.zeros_like(mean)] * (self.num_params - 1)
-        low, high = (tf.fill(mean.shape, end) for end in _INITIAL_RANGE)
+        low, high = (tf.fill(mean.shape, end) for end in LOG_RANGE)
         least, most = (self.base(end, *rest).mean() for end in (low, high))
         mean = tf.clip_by_value(mean, self.support[0] + margin, self.support[1] - margin)
         mean = tf.clip_by_value(mean, least, most)

@@ -77,8 +77,8 @@ class Categorical(Likelihood):
         super().__init__(**kwargs)
         if num_classes is None:
             raise ValueError(
-                "Categorical needs `num_classes`, which a name alone cannot give. Use "
-                "likelihood=kvae.likelihoods.Categorical(num_classes=10). Received: num_classes=None"
+                "Categorical needs `num_classes`. Use kvae.likelihoods.Categorical(num_classes=10), or by name "
+                "'categorical:num_classes=10'. Received: num_classes=None"
             )
         self.num_classes = check_int("num_classes", num_classes, 2)
 
@@ -94,9 +94,9 @@ class Categorical(Likelihood):
         return distributions.CategoricalProbabilities(tf.stack(logits, axis=-1), dtype=tf.float32)
 
     def initial_params(self, x):
-        x = self._checked_data(x)
-        frequencies = [np.mean(x == each, axis=0) for each in range(self.num_classes)]
-        return np.log(np.maximum(np.concatenate(frequencies, axis=-1), 1 / (len(x) + 2))).astype("float32")
+        x, count = self._checked_data(x)
+        frequencies = [np.sum(x == each, axis=0) / np.maximum(count, 1) for each in range(self.num_classes)]
+        return np.log(np.concatenate([np.maximum(each, 1 / (count + 2)) for each in frequencies], -1)).astype("float32")
 
     def draw(self, first, second, *logits):
         return tf.cast(random.choose(first, tf.stack(logits, axis=-1)), tf.float32)
@@ -107,9 +107,10 @@ class DiscretizedLogistic(Likelihood):
     """Grey or colour levels k / 255 in [0, 1]: a logistic distribution, or a mixture, rounded to the nearest level.
 
     `log_prob` is the logarithm of a mass, so nats per value over log 2 are bits per dimension. The decoder gives
-    locations in units of the data and log-scales; neither is squashed. Unlike in the VampPrior and PixelCNN++ code, a
-    location may lie outside [0, 1], where black and white, which take the tails, get certain. Log-scales are clipped to
-    [-10, 3]. As a mixture, the decoder gives K logits, then K locations, then K log-scales for each value.
+    locations in units of the data and log-scales; neither is squashed. As in the PixelCNN++ code, and unlike in that of
+    the VampPrior, a location may lie outside [0, 1], where black and white, which take the tails, get certain.
+    Log-scales are clipped to [-10, 3]. As a mixture, the decoder gives K logits, then K locations, then K log-scales
+    for each value.
 
     The mean is that of the distribution before rounding, clipped to [0, 1]: two exponentials where that of the levels
     takes a sum over all of them. The two differ by less than half a level.

@@ -53,7 +53,7 @@ class BetaTC(Objective):
         if dataset_size is None:
             raise ValueError(
                 "BetaTC needs `dataset_size`, the number of training examples, by which it estimates q(z) from a "
-                "batch; a name alone cannot give it. Use objective=kvae.objectives.BetaTC(dataset_size=len(x_train)). "
+                "batch. Use kvae.objectives.BetaTC(dataset_size=len(x_train)), or by name 'beta_tc:dataset_size=60000'. "
                 "Received: dataset_size=None"
             )
         self.alpha, self.gamma = check_number("alpha", alpha), check_number("gamma", gamma)

@@ -19,7 +19,8 @@ class NormalMixture(Prior):
 
     KL is Monte Carlo. A draw takes D + 2 normal values, the last two of which choose the component.
 
-    Reference: Dilokthanakul et al. 2016, arXiv:1611.02648, section 3.1; with one component it is `Normal`.
+    Reference: Jiang et al. 2017 (VaDE), arXiv:1611.05148, where covariances are diagonal; with one component it is
+    `Normal`.
 
     Args:
         num_components: K.
@@ -161,8 +162,8 @@ class VampPrior(Prior):
 class _Mixture(tfd.MixtureSameFamily):
     """A mixture whose density is made of two matrix products where the components are diagonal normals.
 
-    Any other takes draws one at a time where, as in evaluation, there may be thousands of them: it holds `[..., K, D]`
-    values, and 100 examples, 500 components and 40 dimensions are 8 MB for every draw.
+    It takes draws one at a time where, as in evaluation, there may be thousands of them: it holds `[..., K]` values, and
+    with other components `[..., K, D]`: 100 examples, 500 components and 40 dimensions are 8 MB for every draw.
     """
 
     def __init__(self, logits, components):
