@@ -30,6 +30,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     Attributes:
         logs: list of the logs of all epochs, also of those of before.
+        elapsed: seconds of training; of what was interrupted, those up to the last state.
 
     Raises:
         ValueError: when training begins and the state in the folder is of another model or `monitor`, or `monitor` is not
@@ -47,10 +48,10 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder = pathlib.Path(folder)
         self.monitor, self.sign = monitor, {"max": 1, "min": -1}[checks.check_choice("mode", mode, ("max", "min"))]
         self.seconds, self.replay = seconds, list(replay)
-        self.logs, self._best, self._written = [], None, None
+        self.logs, self._best, self._written, self._began = [], None, None, None
 
     def on_train_begin(self, logs=None):
-        self._written = time.monotonic()
+        self._written = self._began = time.monotonic()
         state = self.latest(self.folder)
         if state is None:
             return
@@ -71,6 +72,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._best = self.model.get_weights()
         self.model.load_weights(state / "last.weights.h5")
         self.logs = saved["logs"]
+        self._began -= saved.get("elapsed", 0.0)
         for epoch, past in enumerate(self.logs):
             for callback in self.replay:
                 callback.on_epoch_end(epoch, dict(past))
@@ -108,9 +110,8 @@ class Checkpoint(keras.callbacks.Callback):
             self.model.set_weights(self._best)
             self.model.save_weights(aside / "best.weights.h5")
             self.model.set_weights(last)
-        (aside / "training.json").write_text(
-            json.dumps({"shapes": self._shapes(), "monitor": self._monitored(), "logs": self.logs})
-        )
+        facts = {"shapes": self._shapes(), "monitor": self._monitored(), "elapsed": self.elapsed, "logs": self.logs}
+        (aside / "training.json").write_text(json.dumps(facts))
         os.replace(aside, state)
         for old in self.folder.glob(f"{_PREFIX}*"):
             if old != state:
@@ -121,6 +122,10 @@ class Checkpoint(keras.callbacks.Callback):
         """Gives the model the weights of its best epoch; those it has, if none was kept."""
         if self._best is not None:
             self.model.set_weights(self._best)
+
+    @property
+    def elapsed(self):
+        return time.monotonic() - self._began
 
     def _monitored(self):
         return [self.monitor, self.sign]

@@ -273,7 +273,6 @@ def _fit(kvae, vae, given, folder, settings, start):
         callbacks.append(kvae.callbacks.BetaWarmup(settings["warmup"], stop=float(vae.objective.beta)))
     with _progress(keras, epochs, start) as progress:
         checkpoint = kvae.callbacks.Checkpoint(folder, **best, seconds=5.0, replay=[stopping, progress])
-        began = time.perf_counter()
         try:
             vae.fit(
                 given.train,
@@ -288,7 +287,7 @@ def _fit(kvae, vae, given, folder, settings, start):
             if not checkpoint.logs:
                 raise
             print("\nStopped. Finishing with the best model so far; Ctrl-C again ends at once.")
-        return checkpoint, time.perf_counter() - began
+        return checkpoint, checkpoint.elapsed
 
 
 @contextlib.contextmanager

@@ -90,6 +90,9 @@ def test_best_epoch_is_kept_and_others_hear_of_those_before(tmp_path):
     again = kvae.callbacks.Checkpoint(tmp_path / "state", replay=[stopping])
     fit(make_vae(compile_arguments={"optimizer": keras.optimizers.Adam(0.3)}), 30, stopping, again)
     assert again.logs == checkpoint.logs
+    (state,) = (tmp_path / "state").iterdir()
+    # Nor does the time of the first leg get lost.
+    assert again.elapsed > json.loads((state / "training.json").read_text())["elapsed"] > 0
 
 
 def test_wrong_use_is_refused(tmp_path):

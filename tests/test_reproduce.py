@@ -243,8 +243,7 @@ def test_a_row_is_cut_and_goes_on(row, tmp_path, monkeypatch):
     assert (figures["row"], figures["seed"], figures["settings"]["seed"]) == ("tiny", 3, 3)
     assert (test["importance_samples"], test["likelihood_examples"]) == (7, 9)
     assert (training["epochs"], training["steps"]) == (2, 28)  # 1,350 rows in batches of 100, twice
-    last_leg = json.loads((tmp_path / "run" / "metrics.json").read_text())["training"]["seconds"]
-    assert training["seconds"] > last_leg + 0.1  # the leg that was cut counts, and it took all the steps
+    assert training["seconds"] > 0.1  # that of the leg that was cut, which took all the steps
 
     vae, x = keras.models.load_model(tmp_path / "run" / "model.keras"), kvae.data.load("digits").x_test
     bound = kvae.evaluation.log_likelihood(vae, x[:9], num_samples=7, seed=3)
@@ -260,24 +259,6 @@ def test_a_row_is_cut_and_goes_on(row, tmp_path, monkeypatch):
         row.config.write_text(other)
         with pytest.raises(ValueError, match="made with other settings: (epochs|warmup)"):  # and not trained again
             row(seed=3)
-    row.config.write_text(recipe)
-    (tmp_path / "run.clock.json").unlink()
-    with pytest.raises(ValueError, match="was not made by this script"):
-        row(seed=3)
-
-
-def test_a_clock_begins_anew_without_a_state(tmp_path):
-    clock, state = tmp_path / "clock.json", tmp_path / "state"
-    state.mkdir()
-    began = state.stat().st_mtime - 60
-    clock.write_text(json.dumps({"seconds": 5.0, "began": began}))
-    run._begin_leg(clock, state)
-    assert json.loads(clock.read_text())["seconds"] == pytest.approx(65, abs=1e-6)
-    run._begin_leg(clock, state)  # a leg that came to no state adds nothing
-    assert json.loads(clock.read_text())["seconds"] == pytest.approx(65, abs=1e-6)
-    state.rmdir()
-    run._begin_leg(clock, state)
-    assert json.loads(clock.read_text())["seconds"] == 0
 
 
 def test_the_command_line_is_a_process_of_its_own():

@@ -14,7 +14,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -49,18 +48,13 @@ def reproduce(row, config, run, results, seed, evaluate="", command_line=command
         ValueError: when there is a finished run that was made with other settings.
     """
     settings = tomllib.loads(config.read_text()) | {"seed": seed}
-    clock = run.with_name(run.name + ".clock.json")
     if not run.exists():
-        _begin_leg(clock, run.with_name(run.name + ".part") / "state")
         command_line("train", "--config", config, "--out", run, "--seed", seed, "--resume")
     made = tomllib.loads((run / "config.toml").read_text())
     if differing := training.differing(settings, made):
         raise ValueError(f"'{run}' was made with other settings: {', '.join(differing)}. Remove it to begin anew.")
-    if not clock.exists():
-        raise ValueError(f"'{run}' was not made by this script: '{clock}' is missing. Remove the run to begin anew.")
     printed = command_line("evaluate", run, "--seed", seed, "--json", *shlex.split(evaluate), capture=True)
     metrics = json.loads((run / "metrics.json").read_text())
-    metrics["training"]["seconds"] += json.loads(clock.read_text())["seconds"]
     figures = {
         "row": row,
         "seed": seed,
@@ -73,15 +67,6 @@ def reproduce(row, config, run, results, seed, evaluate="", command_line=command
     path = results / f"{row}-seed{seed}.json"
     _write(path, figures)
     return path
-
-
-def _begin_leg(clock, state):
-    """Notes when a leg of the training began, and the seconds of the legs before: each until its last whole state."""
-    seconds = 0.0
-    if clock.exists() and state.exists():
-        before = json.loads(clock.read_text())
-        seconds = before["seconds"] + max(0.0, state.stat().st_mtime - before["began"])
-    _write(clock, {"seconds": seconds, "began": time.time()})
 
 
 def _of_model(run):
