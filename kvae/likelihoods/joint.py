@@ -94,8 +94,9 @@ class Joint(Likelihood):
         return distributions.Concatenated([each.distribution(own, mask) for each, own, mask in zipped])
 
     def initial_params(self, x):
-        x, _ = self._checked_data(x)
-        self.params_shape(x.shape[1:])
+        x = np.asarray(x)
+        if x.ndim > 1:  # else the parts refuse it
+            self.params_shape(x.shape[1:])
         columns = np.split(x, np.cumsum(self.num_columns)[:-1], axis=-1)
         return np.concatenate(
             [each.initial_params(own) for each, own in zip(self.likelihoods, columns, strict=True)], axis=-1

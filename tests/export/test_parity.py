@@ -53,7 +53,9 @@ def test_samples_are_allowed_what_rounding_in_a_learned_prior_does():
         randomised(vae.prior)
         *_, last = (layer for layer in vae.decoder.layers if hasattr(layer, "kernel"))
         last.kernel.assign(steepness * last.kernel)
-        return references.references(vae, "sample", kvae.export.endpoints.FORM, "float32", ({}, 5), 5)["x_mean"].tolerance
+        return references.references(vae, "sample", kvae.export.endpoints.FORM, "float32", ({}, 5), 5)[
+            "x_mean"
+        ].tolerance
 
     maf = "flow:num_steps=4,hidden=32,kind=maf"
     assert tolerance("standard_normal", 1000) == 1e-5  # z is exact but for the noise's own rounding

@@ -154,6 +154,7 @@ def test_initial_params_are_of_what_was_observed():
         (Categorical(3), np.array([[0.5]]), "whole numbers"),
         (Poisson(), np.array([1, 2, 3]), r"must have shape \[N, \*data_shape\]. Received: \[3\]"),
         (Joint([("normal", 2)]), np.zeros((4, 3)), "must add up to the last axis of the data, 3"),
+        (Joint([("normal", 2)]), np.zeros(2), r"must have shape \[N, \*data_shape\]. Received: \[2\]"),
     ],
 )
 def test_initial_params_of_bad_data(likelihood, x, message):
