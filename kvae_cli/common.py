@@ -60,6 +60,13 @@ def check_free(path, overwrite):
         raise typer.BadParameter(f"'{path}' is there already. Choose another name, or add --overwrite.")
 
 
+def write(path, text):
+    """Writes a text file, whole or not at all."""
+    aside = path.with_name(path.name + ".writing")
+    aside.write_text(text)
+    aside.replace(path)
+
+
 def usage(function, *arguments):
     """`function(*arguments)`, whose complaints are about what was typed."""
     try:

@@ -136,7 +136,7 @@ def train(
     else:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        _write(aside / "config.toml", reports.toml(settings))
+        common.write(aside / "config.toml", reports.toml(settings))
     print(f"{data}: {given.counts}")
     print(f"{vae.count_params():,} parameters, at most {settings['epochs']} epochs of {steps} steps")
     try:
@@ -238,13 +238,6 @@ def _check_same(settings, before, aside):
         raise typer.BadParameter(
             f"the run in '{aside}' was begun with other settings: {listed}. Give the same, or leave out --resume to begin anew."
         )
-
-
-def _write(path, text):
-    """Writes a text file, whole or not at all."""
-    aside = path.with_name(path.name + ".writing")
-    aside.write_text(text)
-    aside.replace(path)
 
 
 def _num_classes(loaded, condition):

@@ -65,7 +65,8 @@ def reproduce(row, config, run, results, seed, evaluate="", command_line=command
         "versions": metrics["versions"],
     }
     path = results / f"{row}-seed{seed}.json"
-    _write(path, figures)
+    results.mkdir(parents=True, exist_ok=True)
+    common.write(path, json.dumps(figures, indent=2) + "\n")
     return path
 
 
@@ -79,13 +80,6 @@ def _of_model(run):
         "active_units": latents.active_units,
         "latent_dim": vae.latent_dim,
     }
-
-
-def _write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".writing")
-    aside.write_text(json.dumps(content, indent=2) + "\n")
-    aside.replace(path)
 
 
 def main():
