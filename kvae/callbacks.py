@@ -85,7 +85,7 @@ class Schedule(keras.callbacks.Callback):
         return live
 
     def _current(self):
-        return float(self._live())
+        return float(self._live().numpy())  # which replicas mirror
 
     def _stop(self):
         return self._target if self.stop is None else self.stop

@@ -1,10 +1,12 @@
 """The state of a training, written aside epoch by epoch, so that a training that was killed goes on."""
 
 import json
+import math
 import os
 import pathlib
 import shutil
 import time
+import warnings
 
 import keras
 
@@ -17,8 +19,9 @@ class Checkpoint(keras.callbacks.Callback):
     """Writes the state of the training, and goes on from it when `fit` begins again: the history is that of one run.
 
     The unit is the epoch; with kvae's own feeding (arrays, `kvae.data.stream`, `dynamic_binarization`) its batches and
-    noise are functions of the seed and the step, so nothing differs from a training that was never interrupted. A state
-    is written into a folder of its own, which is then renamed: a kill at any moment leaves the last one whole.
+    noise are functions of the seed and the step, so nothing differs from a training that was never interrupted; another
+    number of batches in an epoch is warned of. A state is written into a folder of its own, which is then renamed: a kill
+    at any moment leaves the last one whole.
 
     Args:
         folder: to write into, made when needed.
@@ -55,7 +58,10 @@ class Checkpoint(keras.callbacks.Callback):
         state = self.latest(self.folder)
         if state is None:
             return
-        saved = json.loads((state / "training.json").read_text())
+        try:
+            saved = json.loads((state / "training.json").read_text())
+        except (OSError, ValueError) as error:  # no kill leaves it so
+            raise ValueError(f"The state in '{state}' is damaged: {error}. Remove it to begin anew.") from error
         if saved["shapes"] != self._shapes():
             raise ValueError(
                 f"The state in '{state}' is of another model: its weights have other shapes. Give another folder, or remove "
@@ -66,6 +72,13 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(
                 f"The best epoch in '{state}' is by {_words(before)}: give the same `monitor` and `mode`, or another folder. "
                 f"Received: {_words(self._monitored())}."
+            )
+        steps = saved.get("steps")
+        if steps is not None and self.params.get("steps") not in (None, steps):
+            warnings.warn(
+                f"The training in '{state}' had {steps} batches in an epoch, and has {self.params['steps']} now: other data or "
+                "another batch size. It goes on, but not as one that was never interrupted.",
+                stacklevel=2,
             )
         if self.monitor is not None:
             self.model.load_weights(state / "best.weights.h5")
@@ -88,7 +101,7 @@ class Checkpoint(keras.callbacks.Callback):
                     f"`monitor` must be among the logs: {', '.join(self.logs[-1])}. Received: monitor='{self.monitor}'. "
                     "For a figure of validation data, pass `validation_data` to fit."
                 )
-            if all(self.sign * self.logs[-1][self.monitor] > self.sign * value for value in values):
+            if all(self._rank(self.logs[-1][self.monitor]) > self._rank(value) for value in values):
                 self._best = self.model.get_weights()
         if time.monotonic() - self._written >= self.seconds:
             self.write()
@@ -110,7 +123,8 @@ class Checkpoint(keras.callbacks.Callback):
             self.model.set_weights(self._best)
             self.model.save_weights(aside / "best.weights.h5")
             self.model.set_weights(last)
-        facts = {"shapes": self._shapes(), "monitor": self._monitored(), "elapsed": self.elapsed, "logs": self.logs}
+        facts = {"shapes": self._shapes(), "monitor": self._monitored(), "steps": self.params.get("steps")}
+        facts |= {"elapsed": self.elapsed, "logs": self.logs}
         (aside / "training.json").write_text(json.dumps(facts))
         os.replace(aside, state)
         for old in self.folder.glob(f"{_PREFIX}*"):
@@ -129,6 +143,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _monitored(self):
         return [self.monitor, self.sign]
+
+    def _rank(self, value):
+        return -math.inf if math.isnan(value) else self.sign * value
 
     def _shapes(self):
         return [list(each.shape) for each in self.model.weights]

@@ -31,6 +31,13 @@ def check_count(name, value, least=1):
     return int(value)
 
 
+def check_widths(name, widths):
+    """`widths` of layers as a tuple of positive ints, else ValueError."""
+    if not isinstance(widths, (list, tuple)):
+        raise ValueError(f"`{name}` must be the widths of layers, such as (64, 64). Received: {name}={widths!r}")
+    return tuple(check_count(name, width) for width in widths)
+
+
 def check_choice(name, value, choices):
     """`value` if it is one of `choices`, else ValueError."""
     if value not in choices:

@@ -4,6 +4,7 @@ TensorFlow itself waits without a word, for up to an hour and deaf to Ctrl-C, wh
 or was told of another cluster. So the workers call the roll before they start it.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -151,16 +152,32 @@ def _hear(listener, own, deadline, facts):
             except (OSError, ValueError, KeyError, TypeError):
                 connection.close()
                 continue
+            for gone in [each for each, other in present.items() if _has_gone(other)]:
+                present.pop(gone).close()  # that worker died while it waited, and may be started again
             doubled = present.get(index)
             present[index if doubled is None else (index, "again")] = connection
             complaint = _difference(index, theirs, facts, doubled is not None)
         for connection in present.values():
-            connection.sendall(json.dumps(complaint).encode() + b"\n")
+            with contextlib.suppress(OSError):
+                connection.sendall(json.dumps(complaint).encode() + b"\n")
     finally:
         for connection in present.values():
             connection.close()
     if complaint is not None:
         raise (TimeoutError if complaint.startswith("No word") else ValueError)(complaint)
+
+
+def _has_gone(connection):
+    """Whether the other side, which has nothing more to say, has closed a connection."""
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        connection.settimeout(5)
 
 
 def _difference(index, theirs, ours, doubled):

@@ -59,22 +59,45 @@ class ArrayFeed(Feed):
         self.batch_size = checks.check_count("batch_size", batch_size)
         self.seed, self.shuffle, self.transform = seed, shuffle, transform
         self.steps = -(-self.rows // batch_size)
+        self.full = self.rows // batch_size  # batches of `batch_size`
 
-    def round(self, key, first):
+    def order(self, key):
+        """The rows in the order of a round, int64 `[rows]`."""
         index = tf.range(self.rows, dtype=tf.int64)
         if self.shuffle:
             index = tf.random.experimental.stateless_shuffle(index, seed=[tf.constant(self.seed, tf.int64), key])
-        full = self.rows // self.batch_size
+        return index
+
+    def round(self, key, first):
+        index, full = self.order(key), self.full
         whole = tf.reshape(index[: full * self.batch_size], [full, self.batch_size])
         batches = tf.data.Dataset.from_tensor_slices(whole)
         if full < self.steps:
             batches = batches.concatenate(tf.data.Dataset.from_tensors(index[full * self.batch_size :]))
 
         def gather(rows, number):
-            batch = keras.tree.map_structure(lambda each: tf.gather(each, rows), self.arrays)
-            return batch if self.transform is None else self.transform(batch, key, number)
+            return self._transformed(self._gather(rows), key, number)
 
         return numbered(batches.skip(first), first).map(plain(gather), num_parallel_calls=tf.data.AUTOTUNE)
+
+    def block(self, order, key, first, count):
+        """`count` batches of a round from the number `first` on, stacked: `[count, B, ...]`. All are full, or it is one."""
+        start = first * self.batch_size
+        rows = tf.reshape(order[start : start + count * self.batch_size], [count, -1])
+        batches = self._gather(rows)
+        if self.transform is None:
+            return batches
+        made = [
+            self._transformed(keras.tree.map_structure(lambda each, i=i: each[i], batches), key, first + i)
+            for i in range(count)
+        ]
+        return keras.tree.map_structure(lambda *each: tf.stack(each), *made)
+
+    def _gather(self, rows):
+        return keras.tree.map_structure(lambda each: tf.gather(each, rows), self.arrays)
+
+    def _transformed(self, batch, key, number):
+        return batch if self.transform is None else self.transform(batch, key, number)
 
 
 def numbered(data, first):
@@ -102,7 +125,9 @@ def epoch(feed, step, steps_per_epoch=None):
         steps_per_epoch: None for a whole round; else that many batches, from where the training stands in its round.
     """
     zero = tf.constant(0, tf.int64)
-    if steps_per_epoch is None:
+    if steps_per_epoch is not None:
+        checks.check_count("steps_per_epoch", steps_per_epoch)
+    else:
         data = tf.data.Dataset.range(1).flat_map(plain(lambda _: feed.round(step(), zero)))
         return _finished(feed, data, feed.steps)
 
@@ -113,6 +138,45 @@ def epoch(feed, step, steps_per_epoch=None):
         )
 
     return _finished(feed, tf.data.Dataset.range(1).flat_map(plain(rounds)).take(steps_per_epoch), steps_per_epoch)
+
+
+class Blocks:
+    """The batches of `epoch` by the block, for training that takes several steps at once.
+
+    Args:
+        feed: `ArrayFeed`.
+        steps_per_epoch: as in `epoch`.
+    """
+
+    def __init__(self, feed, steps_per_epoch=None):
+        self.feed, self.steps_per_epoch, self.left = feed, steps_per_epoch, 0
+        self._block = tf.function(plain(feed.block))
+
+    def begin(self, step):
+        """Begins an epoch, at a step of the training."""
+        if self.steps_per_epoch is None:
+            self._begin_round(step, 0)
+            self.left = self.feed.steps
+        else:
+            skipped = step % self.feed.steps
+            self._begin_round(step - skipped, skipped)
+            self.left = self.steps_per_epoch
+
+    def next(self, most):
+        """(how many, the next batches stacked `[how many, B, ...]`): at most so many; (0, None) at the end of the epoch."""
+        if not self.left:
+            return 0, None
+        if self._number == self.feed.steps:
+            self._begin_round(self._key + self.feed.steps, 0)
+        count = max(1, min(most, self.left, self.feed.full - self._number))
+        first, key = (tf.constant(each, tf.int64) for each in (self._number, self._key))
+        self._number += count
+        self.left -= count
+        return count, self._block(self._order, key, first, count)
+
+    def _begin_round(self, key, number):
+        self._key, self._number = key, number
+        self._order = self.feed.order(tf.constant(key, tf.int64))
 
 
 def _finished(feed, data, steps):
@@ -133,6 +197,8 @@ def reading(*data):
     And of a feed that leaves examples out nobody knew the number of batches; Keras need not warn of that.
     """
     feeds = [each.feed for each in data if hasattr(each, "feed")]
+    for feed in feeds:
+        feed.failure = None  # of an earlier reading
     try:
         with warnings.catch_warnings():
             if not all(feed.exact for feed in feeds):
@@ -165,6 +231,8 @@ def in_memory(array):
 class FeedingGuard(checks.NonFiniteGuard):
     """What `fit` adds to the callbacks: the guard, and the step at which each epoch begins."""
 
+    blocks = None  # that are told, too
+
     def __init__(self, vae):
         super().__init__()
         self.first_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="first_step")
@@ -173,7 +241,10 @@ class FeedingGuard(checks.NonFiniteGuard):
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        self.first_step.assign(int(self._optimizer().iterations.numpy()))
+        step = int(self._optimizer().iterations.numpy())
+        self.first_step.assign(step)
+        if self.blocks is not None:
+            self.blocks.begin(step)
         if not self.started:
             replicas.check_start(self.model, self.params.get("steps"))
         self.started = True

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kvae import checks, feeding
+from kvae import checks, feeding, networks
 
 # Inside the model: one example of a batch is x, or (x, c) with a condition
 
@@ -92,6 +92,8 @@ def checked_z(vae, z):
     if condition is None:
         return z, None
     condition, rows = tf.cast(tf.convert_to_tensor(condition), tf.float32), z.shape[-2:-1]
+    if hasattr(condition, "numpy"):  # a symbolic tensor has no values yet
+        _check_labels(vae, condition)
     if len(condition.shape) == len(vae.condition_shape):  # one condition for all z
         condition = tf.broadcast_to(condition, tf.concat([tf.shape(z)[-2:-1], tf.shape(condition)], axis=0))
     checks.check_shape(condition.shape, vae.condition_shape, "c")
@@ -146,6 +148,7 @@ def as_arrays(vae, x, name="x"):
     checks.check_shape(x.shape, vae.data_shape, name)
     checks.check_shape(condition.shape, vae.condition_shape, "c")
     checks.check_values(condition, "c")
+    _check_labels(vae, condition)
     _check_length(condition, x, "c")
     return x, condition
 
@@ -158,6 +161,21 @@ def _check_length(other, x, name):
     if other.shape[0] != x.shape[0]:
         raise ValueError(
             f"`{name}` must have as many rows as x. Received: {other.shape[0]} rows, and {x.shape[0]} of x."
+        )
+
+
+def _check_labels(vae, condition):
+    """Raises for labels that the networks have no place for."""
+    num_classes = networks.num_classes(vae.encoder, vae.decoder)
+    if num_classes is None:
+        return
+    labels = np.asarray(condition)
+    wrong = labels[(labels < 0) | (labels >= num_classes) | (labels != np.floor(labels))]
+    if wrong.size:
+        raise ValueError(
+            f"`c` must hold labels 0, 1, ..., {num_classes - 1}, as the networks were made with num_classes={num_classes}. "
+            f"Received: {wrong.size} other(s), the first {wrong[0]:g}. Number the labels from 0, or make the networks with more "
+            "classes."
         )
 
 
@@ -285,7 +303,10 @@ def fit_arguments(vae, args, kwargs):
 
 def _feed(arguments, feed, guard):
     """Puts the epochs of a feed in place of x, by the step they begin at."""
-    arguments["x"] = feeding.epoch(feed, guard.first_step.read_value, arguments.pop("steps_per_epoch"))
+    steps = arguments.pop("steps_per_epoch")
+    arguments["x"] = feeding.epoch(feed, guard.first_step.read_value, steps)
+    if isinstance(feed, feeding.ArrayFeed):
+        arguments["x"].blocks = guard.blocks = feeding.Blocks(feed, steps)
 
 
 def _validation(vae, data):

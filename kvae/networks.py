@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from kvae import checks
+
 
 def dense_encoder(
     data_shape,
@@ -28,7 +30,8 @@ def dense_encoder(
         params_size: width of the output; by default `2 * latent_dim`, which `DiagonalNormal` takes. Otherwise
             `posterior.params_size(latent_dim)`.
         condition_shape: shape of a condition vector c, for instance `(10,)`; the network then takes `[x, c]`.
-        num_classes: instead of it, for labels c = 0, 1, ...: the network takes `[x, c]` with c of shape `[B]`.
+        num_classes: instead of it, for labels c = 0, 1, ..., num_classes - 1: the network takes `[x, c]` with c of shape
+            `[B]`. A `kvae.VAE` refuses other labels.
 
     Returns:
         `keras.Model`, `[B, *data_shape]` -> `[B, params_size]`.
@@ -42,7 +45,7 @@ def dense_encoder(
     condition, vector = _condition(condition_shape, num_classes)
     if condition is not None:
         hidden_values = layers.Concatenate()([hidden_values, vector])
-    for width in hidden:
+    for width in checks.check_widths("hidden", hidden):
         hidden_values = _hidden(hidden_values, activation, layers.Dense, width)
     params = layers.Dense(params_size or 2 * _check_dim(latent_dim), name="params")(hidden_values)
     return keras.Model(inputs if condition is None else [inputs, condition], params, name="encoder")
@@ -80,7 +83,7 @@ def dense_decoder(
     *rest, channels = _check_shape(data_shape)
     shape = (*rest, channels * num_params)
     inputs, hidden_values = _latent(latent_dim, condition_shape, num_classes)
-    for width in hidden:
+    for width in checks.check_widths("hidden", hidden):
         hidden_values = _hidden(hidden_values, activation, layers.Dense, width)
     params = layers.Dense(math.prod(shape), name="params")(hidden_values)
     decoder = keras.Model(inputs, layers.Reshape(shape)(params) if rest else params, name="decoder")
@@ -208,7 +211,37 @@ def _condition(condition_shape, num_classes):
     if num_classes != int(num_classes) or num_classes < 2:
         raise ValueError(f"`num_classes` must be a whole number of at least 2. Received: num_classes={num_classes!r}")
     condition = keras.Input((), name="c")
-    return condition, keras.ops.one_hot(keras.ops.cast(condition, "int32"), num_classes)
+    return condition, OneHot(num_classes, name="one_hot")(condition)
+
+
+@keras.saving.register_keras_serializable(package="kvae")
+class OneHot(layers.Layer):
+    """Labels 0, 1, ..., K - 1 of shape `[B]` as vectors `[B, K]`; any other becomes zeros, so `VAE` looks at them first.
+
+    Args:
+        num_classes: K.
+
+    Example:
+        >>> kvae.networks.OneHot(3)(np.array([2.0])).numpy().tolist()
+        [[0.0, 0.0, 1.0]]
+    """
+
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})  # 16 bits would not tell all labels apart
+        self.num_classes = num_classes
+
+    def call(self, labels):
+        return keras.ops.one_hot(keras.ops.cast(labels, "int32"), self.num_classes)
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}
+
+
+def num_classes(*networks):
+    """How many labels the networks have a place for, the least of what their `OneHot`s know; None without any."""
+    return min(
+        (layer.num_classes for each in networks for layer in each.layers if isinstance(layer, OneHot)), default=None
+    )
 
 
 def _latent(latent_dim, condition_shape, num_classes):
@@ -226,7 +259,7 @@ def _filters(filters, height, width):
         filters = [min(32 * 2**stage, 256) for stage in range(stages)]
     if not filters:
         raise ValueError("`filters` must name at least one convolution, for instance (32, 64).")
-    return tuple(filters)
+    return checks.check_widths("filters", filters)
 
 
 def _check_dim(latent_dim):

@@ -10,6 +10,8 @@ from kvae import checks, feeding, inputs, replicas, speed
 class Trainable(replicas.AlreadyBuilt, keras.Model):
     """A `keras.Model` that is its own loss, and is fed and compiled in the way that was measured to be fast."""
 
+    _blocks = None  # while `fit` has arrays to read: their batches, several at once
+
     def compile(
         self,
         optimizer="adam",
@@ -24,7 +26,8 @@ class Trainable(replicas.AlreadyBuilt, keras.Model):
         """As `keras.Model.compile`, without losses and metrics: the VAE's `objective` is the loss.
 
         "auto" is what was measured to be faster, see `kvae.speed`: without a GPU, XLA for networks of dense layers and
-        not for convolutions; under XLA 16 steps at once, unless a callback watches single batches. It changes no figure.
+        not for convolutions; under XLA 16 steps at once, of arrays in memory as one computation, unless a callback watches
+        single batches. It changes no figure.
 
         Raises:
             ValueError: for `loss`, `loss_weights`, `metrics` or `weighted_metrics`.
@@ -57,14 +60,32 @@ class Trainable(replicas.AlreadyBuilt, keras.Model):
             steps = speed.steps_per_execution(self, arguments["x"], arguments["callbacks"])
             if steps != self.steps_per_execution:
                 self.steps_per_execution, self.train_function, self.test_function = steps, None, None
-        with feeding.reading(arguments["x"], arguments["validation_data"]):
-            return super().fit(**arguments)
+        before, self._blocks = self._blocks, getattr(arguments["x"], "blocks", None)
+        try:
+            with feeding.reading(arguments["x"], arguments["validation_data"]):
+                return super().fit(**arguments)
+        finally:
+            self._blocks = before
+
+    def make_train_function(self, force=False):
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            if speed.takes_blocks(self):
+                self.train_function = speed.block_function(self, self.train_function, lambda: self._blocks)
+        return self.train_function
 
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args, **kwargs):
         arguments = inputs.evaluate_arguments(self, args, kwargs)
-        with feeding.reading(arguments["x"]):
-            return super().evaluate(**arguments)
+        steps, within_fit = self.steps_per_execution, arguments.get("_use_cached_eval_dataset")
+        if steps > 1 and self.chooses_steps and not within_fit and speed.watched(arguments["callbacks"]):
+            self.steps_per_execution, self.test_function = 1, None
+        try:
+            with feeding.reading(arguments["x"]):
+                return super().evaluate(**arguments)
+        finally:
+            if steps != self.steps_per_execution:
+                self.steps_per_execution, self.test_function = steps, None
 
     @functools.wraps(keras.Model.predict)
     def predict(self, x, *args, **kwargs):

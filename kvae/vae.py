@@ -251,7 +251,8 @@ class VAE(Trainable):
         Args:
             num_samples: how many, N.
             mean: whether to give the mean of p(x|z) rather than a draw from it.
-            seed: int, by default that of the VAE. The same seed gives the same samples; sample i does not depend on N.
+            seed: int, by default that of the VAE. The same seed gives the same samples; mean i does not depend on N, while
+                draws of x do.
             condition: for a conditional model, c: one for all samples, or one for each `[N, ...]`.
             batch_size: how many the decoder takes at a time.
             prior: what to draw z from in place of the VAE's own prior, see `kvae.priors.fit_mixture`.

@@ -52,7 +52,9 @@ Model = Annotated[str, typer.Argument(help="A run directory, a .keras file, or t
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes everything random.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Samples = Annotated[int, typer.Option(min=1, help="Importance samples for each test example.")]
-Examples = Annotated[int, typer.Option(min=1, help="How many test examples the importance-weighted likelihood takes.")]
+Examples = Annotated[
+    int, typer.Option(min=2, help="How many test examples the importance-weighted likelihood takes; one has no error.")
+]
 
 
 def check_free(path, overwrite):
@@ -88,13 +90,20 @@ def load(model, data):
     return kvae, vae, usage(kvae.data.load, settings["data"])
 
 
+def home(kvae, model):
+    """The folder of a model that `kvae.pretrained.load` finds."""
+    path = pathlib.Path(model)
+    path = path if path.exists() else kvae.pretrained.HOME / model
+    return path if path.is_dir() else path.parent
+
+
 def run_settings(kvae, model):
     """The settings of the run that a model comes from."""
-    homes = [pathlib.Path(model), pathlib.Path(model).parent, kvae.pretrained.HOME / model]
-    configs = [home / "config.toml" for home in homes if (home / "config.toml").is_file()]
-    if not configs:
+    config = home(kvae, model) / "config.toml"
+    settings = tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    if "data" not in settings:
         raise typer.BadParameter(f"there is no config.toml beside '{model}' that names its data: add --data.")
-    return tomllib.loads(configs[0].read_text(encoding="utf-8"))
+    return settings
 
 
 def open_stream(kvae, settings):

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import sys
 from typing import Annotated
 
 import typer
@@ -42,8 +43,10 @@ def export(
         raise typer.BadParameter(f"OUT must end in .tflite or .onnx, or be the name of a folder. Received: '{out}'.")
     if out.suffix == ".onnx" and precision not in (None, "float32"):
         raise typer.BadParameter("--precision is of .tflite files and bundles: ONNX is exported in float32.")
-    kvae, vae, loaded = common.load(model, calibration or "")
     precisions = None if precision is None else [each.strip() for each in precision.split(",")]
+    if calibration is not None and "int8_full" not in (precisions or ()):
+        raise typer.BadParameter("--calibration is for --precision int8_full.")
+    kvae, vae, loaded = common.load(model, calibration or "")
     for each in precisions or ():
         common.usage(kvae.checks.check_choice, "precision", each, kvae.export.PRECISIONS)
     if out.suffix == ".tflite" and len(precisions or [""]) > 1:
@@ -101,6 +104,9 @@ def _looked_up(function, path, *arguments):
 def export_all(kvae, vae, out):
     """Writes the bundle of a run: what its report says of the decoder."""
     report = kvae.export.bundle(vae, out)
+    for left_out, reason in report.skipped.items():
+        if left_out.startswith("litert/"):  # for the model's sake, not for a missing extra
+            print(f"kvae: left out export/{left_out}: {reason}", file=sys.stderr)
     name = "litert/decoder_float32.tflite"
     decoder = report.models[name]
     return {

@@ -40,14 +40,15 @@ def sample(
 def plot(
     model: Model,
     out: Annotated[
-        pathlib.Path | None, typer.Option(help="Directory of the pictures; by default the model's own.")
+        pathlib.Path | None,
+        typer.Option(help="Directory of the pictures; by default the model's own, or this one for a shipped model."),
     ] = None,
     data: Annotated[str | None, typer.Option(help="As for train; by default what the model was trained on.")] = None,
 ):
     """Draw the pictures of a model anew: reconstructions, samples, traversals, latent space, curves."""
     kvae, vae, loaded = common.load(model, data)
-    home = pathlib.Path(model) if pathlib.Path(model).is_dir() else pathlib.Path(model).parent
-    out = out or home
+    home = common.home(kvae, model)
+    out = out or (home if pathlib.Path(model).exists() else pathlib.Path())
     out.mkdir(parents=True, exist_ok=True)
     history = home / "history.csv"
     test = common.test_data(kvae, vae, loaded)

@@ -46,14 +46,14 @@ def optimizer(settings, steps):
     return keras.optimizers.Adam(rate)
 
 
-def best_epoch(kvae, objective):
-    """The figure by which the best epoch is kept, as arguments of callbacks: the bound that is trained.
+def best_epoch(kvae, objective, warmup):
+    """The figure by which the best epoch is kept, as arguments of callbacks: the loss, which is what was asked for.
 
-    That is the ELBO wherever the loss holds more than a bound: a weight, or the word of a critic that learns meanwhile.
+    But the ELBO where the loss of one epoch is not that of another: in a warm-up, or with a critic that learns meanwhile.
     """
-    if isinstance(objective, (kvae.objectives.IWAE, kvae.objectives.Renyi)):
-        return {"monitor": "val_loss", "mode": "min"}
-    return {"monitor": "val_elbo", "mode": "max"}
+    if warmup or isinstance(objective, kvae.objectives.FactorVAE):
+        return {"monitor": "val_elbo", "mode": "max"}
+    return {"monitor": "val_loss", "mode": "min"}
 
 
 def _objective(kvae, name, beta, rows):

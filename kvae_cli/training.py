@@ -44,7 +44,8 @@ def train(
     likelihood: Annotated[
         str,
         typer.Option(
-            help="p(x|z); auto is bernoulli for grey images, drawn anew in each epoch, and normal for the rest."
+            help="p(x|z); auto is bernoulli for mnist, fashion_mnist, sprites and dsprites, binarised anew in each epoch, "
+            "and normal for the rest."
         ),
     ] = "auto",
     posterior: Annotated[str, typer.Option(help="q(z|x).")] = "diagonal_normal",
@@ -103,7 +104,7 @@ def train(
     if data is None:
         raise typer.BadParameter("name the data, for instance: kvae train digits")
     out = out or pathlib.Path("runs") / pathlib.Path(data).stem
-    common.check_free(out, overwrite)
+    _check_place(out, overwrite)
     settings["stream"] = is_large(data) if stream is None else stream
     settings["hidden"] = hidden or None
     for name, known in recipes.CHOICES.items():
@@ -133,6 +134,10 @@ def train(
         return devices.meet(strategy)
     if resume and (aside / "config.toml").exists():
         _check_same(settings, tomllib.loads((aside / "config.toml").read_text()), aside)
+    elif (aside / "config.toml").exists() and not overwrite:
+        raise typer.BadParameter(
+            f"'{aside}' holds a run that was not finished. Go on with it by --resume, or begin anew by --overwrite."
+        )
     else:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -141,10 +146,13 @@ def train(
     print(f"{vae.count_params():,} parameters, at most {settings['epochs']} epochs of {steps} steps")
     try:
         devices.meet(strategy)
+        beta = warmup and float(vae.objective.beta.numpy())
         checkpoint, seconds = _fit(kvae, vae, given, aside / "state", settings, start)
         devices.meet(strategy)
         _tell_skipped(given)
         checkpoint.restore_best()
+        if warmup:  # the best epoch may be one on the way
+            vae.objective.beta.assign(beta)
         vae.save(aside / "model.keras")
         if strategy.num_replicas_in_sync > 1:
             vae = keras.models.load_model(aside / "model.keras")  # one without the others
@@ -157,16 +165,16 @@ def train(
         report["versions"] = reports.versions()
         (aside / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
         (aside / "README.md").write_text(reports.card(vae, settings, report))
-        shutil.rmtree(aside / "state")
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)
+        shutil.rmtree(out / "state")
     except BaseException:
         if (aside / "model.keras").exists():
             print(f"kvae: the best model so far is {aside / 'model.keras'}", file=sys.stderr)
-        elif kvae.callbacks.Checkpoint.latest(aside / "state"):
+        if kvae.callbacks.Checkpoint.latest(aside / "state"):
             print("kvae: the same command with --resume goes on from the last whole epoch.", file=sys.stderr)
-        else:
+        elif not (aside / "model.keras").exists():
             shutil.rmtree(aside, ignore_errors=True)
         raise
     reports.print_report(report)
@@ -179,6 +187,18 @@ def train(
 _NOT_OF_THE_RUN = ("context", "out", "config", "overwrite", "resume")
 # Settings of which a run keeps what it made of "not given".
 _DECIDED_BY_THE_RUN = ("epochs", "stream")
+
+
+def _check_place(out, overwrite):
+    """Refuses to put a run where something is that is none."""
+    if out.name in ("", ".."):
+        raise typer.BadParameter(f"--out must end in the name of a directory, not be '{out}'.")
+    common.check_free(out, overwrite)
+    if out.exists() and not (out.is_dir() and ((out / "config.toml").exists() or not any(out.iterdir()))):
+        raise typer.BadParameter(
+            f"'{out}' is no run: it holds no config.toml. --overwrite would delete what is there, so it was left alone. "
+            "Choose another name, or remove it yourself."
+        )
 
 
 def _prepare(kvae, settings):
@@ -205,9 +225,7 @@ def _prepare(kvae, settings):
     num_classes = common.usage(_num_classes, loaded, settings["condition"])
     x = loaded.x_train[:rows]
     vae = common.usage(recipes.build, kvae, x.shape[1:], rows, num_classes, settings, lambda: x)
-    if isinstance(vae.likelihood, kvae.likelihoods.Bernoulli):
-        common.usage(kvae.data.binarize, loaded.x_train[:1])
-    return vae, in_memory(kvae, vae, loaded, rows, settings)
+    return vae, common.usage(in_memory, kvae, vae, loaded, rows, settings)
 
 
 def _tell_skipped(given):
@@ -236,7 +254,8 @@ def _check_same(settings, before, aside):
     if found := differing(tomllib.loads(reports.toml(settings)), before):
         listed = ", ".join(f"{name} {made} is now {asked}" for name, (made, asked) in found.items())
         raise typer.BadParameter(
-            f"the run in '{aside}' was begun with other settings: {listed}. Give the same, or leave out --resume to begin anew."
+            f"the run in '{aside}' was begun with other settings: {listed}. Give the same, or begin anew by --overwrite "
+            "in place of --resume."
         )
 
 
@@ -255,7 +274,7 @@ def _fit(kvae, vae, given, folder, settings, start):
     import keras
 
     epochs = settings["epochs"]
-    best = recipes.best_epoch(kvae, vae.objective)
+    best = recipes.best_epoch(kvae, vae.objective, settings["warmup"])
     stopping = keras.callbacks.EarlyStopping(
         **best,
         patience=settings["patience"] or max(10, epochs // 10),
@@ -263,7 +282,7 @@ def _fit(kvae, vae, given, folder, settings, start):
     )
     callbacks = [stopping]
     if settings["warmup"]:
-        callbacks.append(kvae.callbacks.BetaWarmup(settings["warmup"], stop=float(vae.objective.beta)))
+        callbacks.append(kvae.callbacks.BetaWarmup(settings["warmup"], stop=float(vae.objective.beta.numpy())))
     with _progress(keras, epochs, start) as progress:
         checkpoint = kvae.callbacks.Checkpoint(folder, **best, seconds=5.0, replay=[stopping, progress])
         try:

@@ -3,16 +3,20 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 
 import keras
+import numpy as np
 import pytest
 from building import digits, make_vae
 
 import kvae
+import kvae_cli
+from kvae_cli import exporting, looking, reports
 
 RUN = """
 import sys
@@ -75,6 +79,53 @@ def fit(vae, epochs, *callbacks, **arguments):
     )
 
 
+class Killed(BaseException):
+    """Ends a process where it stands: nothing handles it."""
+
+
+def eager_vae():
+    return make_vae(compile_arguments={"run_eagerly": True})
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "whole"),
+    [
+        (keras.Model, "save_weights", 3, 1),  # of the second epoch, the last weights
+        (keras.Model, "save_weights", 4, 1),  # the best
+        (pathlib.Path, "write_text", 2, 1),
+        (os, "replace", 2, 1),
+        (shutil, "rmtree", 3, 2),  # all is written, and the state before is half removed
+    ],
+)
+def test_a_kill_within_a_write_leaves_a_whole_state(tmp_path, monkeypatch, owner, name, call, whole):
+    expected = kvae.callbacks.Checkpoint(tmp_path / "whole")
+    fit(eager_vae(), 3, expected)
+    original, calls = getattr(owner, name), []
+
+    def kill(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == call:
+            if name == "rmtree":
+                next(pathlib.Path(arguments[0]).iterdir()).unlink()
+            elif owner is not os:
+                path = arguments[1] if owner is keras.Model else arguments[0]
+                pathlib.Path(path).write_bytes(b"half")
+            raise Killed
+        return original(*arguments, **options)
+
+    vae, killed = eager_vae(), kvae.callbacks.Checkpoint(tmp_path / "killed")
+    monkeypatch.setattr(owner, name, kill)
+    with pytest.raises(Killed):
+        fit(vae, 3, killed)
+    monkeypatch.undo()
+    state = killed.latest(killed.folder)
+    assert state.name == f"epoch-00000{whole}"
+    again = kvae.callbacks.Checkpoint(tmp_path / "killed")
+    fit(eager_vae(), 3, again)
+    assert again.logs == expected.logs
+    assert [path.name for path in again.folder.iterdir()] == ["epoch-000003"]  # what was half done is cleared away
+
+
 def test_best_epoch_is_kept_and_others_hear_of_those_before(tmp_path):
     stopping = keras.callbacks.EarlyStopping("val_elbo", mode="max", patience=3)
     checkpoint = kvae.callbacks.Checkpoint(tmp_path / "state", replay=[stopping])
@@ -105,3 +156,77 @@ def test_wrong_use_is_refused(tmp_path):
         fit(make_vae(), 2, kvae.callbacks.Checkpoint(tmp_path / "b", monitor="val_loss", mode="min"))
     with pytest.raises(ValueError, match="is of another model: its weights have other shapes"):
         fit(make_vae(latent_dim=5), 2, kvae.callbacks.Checkpoint(tmp_path / "b"))
+    (state,) = (tmp_path / "b").iterdir()
+    (state / "training.json").write_text("{")
+    with pytest.raises(ValueError, match=f"The state in '{state}' is damaged: .*Remove it to begin anew"):
+        fit(make_vae(), 2, kvae.callbacks.Checkpoint(tmp_path / "b"))
+
+
+def test_other_data_is_told(tmp_path):
+    x = digits()[0]
+    eager_vae().fit(x[:128], batch_size=64, verbose=0, callbacks=[kvae.callbacks.Checkpoint(tmp_path, monitor="loss")])
+    with pytest.warns(UserWarning, match="had 2 batches in an epoch, and has 3 now"):
+        checkpoint = kvae.callbacks.Checkpoint(tmp_path, monitor="loss")
+        eager_vae().fit(x[:192], batch_size=64, epochs=2, verbose=0, callbacks=[checkpoint])
+
+
+def test_an_epoch_whose_figure_is_no_number_is_not_the_best(tmp_path):
+    class Says(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["figure"] = [float("nan"), 1.0, float("nan"), 0.5][epoch]
+            seen.append([np.array(each) for each in self.model.get_weights()])
+
+    seen, vae = [], eager_vae()
+    checkpoint = kvae.callbacks.Checkpoint(tmp_path, monitor="figure")
+    vae.fit(digits()[0][:64], epochs=4, verbose=0, callbacks=[Says(), checkpoint])
+    checkpoint.restore_best()
+    for first, second in zip(vae.get_weights(), seen[1], strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_kvae_train_goes_on_as_if_it_had_not_been_killed(tmp_path, monkeypatch):
+    """Killed in its fourth epoch, under a warm-up, a falling learning rate, and rounds that are cut into epochs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(exporting, "export_all", lambda kvae, vae, out: {})
+    monkeypatch.setattr(looking, "draw", lambda *arguments: ())
+    monkeypatch.setattr(reports, "card", lambda *arguments: "")
+    monkeypatch.setattr(reports, "print_report", lambda *arguments: None)
+    options = [
+        "--epochs",
+        "5",
+        "--steps-per-epoch",
+        "2",
+        "--warmup",
+        "3",
+        "--samples",
+        "2",
+        "--likelihood",
+        "bernoulli",
+    ]
+    kvae.data.write_records((kvae.data.load("digits").x_train[:400] * 255).astype("uint8"), "shards", num_shards=2)
+
+    def train(out, code, *more):
+        monkeypatch.setattr(sys, "argv", ["kvae", "train", "shards", "--out", out, *options, *more])
+        with pytest.raises(SystemExit) as end:
+            kvae_cli.main()
+        assert (end.value.code or 0) == code
+
+    class Dies(kvae.callbacks.Checkpoint):
+        def __init__(self, folder, seconds, **arguments):
+            super().__init__(folder, seconds=0.0, **arguments)
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 3:
+                raise RuntimeError("killed")
+            super().on_epoch_end(epoch, logs)
+
+    train("whole", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(kvae.callbacks, "Checkpoint", Dies)
+        train("killed", 1)
+    assert kvae.callbacks.Checkpoint.latest("killed.part/state").name == "epoch-000003"
+    train("killed", 0, "--resume")
+    assert pathlib.Path("killed/history.csv").read_text() == pathlib.Path("whole/history.csv").read_text()
+    assert not pathlib.Path("killed/state").exists()
+    tests = [json.loads(pathlib.Path(out, "metrics.json").read_text())["test"] for out in ("killed", "whole")]
+    assert tests[0] == tests[1]

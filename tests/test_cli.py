@@ -119,6 +119,7 @@ schedule = "constant"
 learning_rate = 1e-12  # so that what is saved is what training began with
 held_out = 300
 patience = 2
+warmup = 2
 epochs = 30
 samples = 5
 seed = 5
@@ -133,7 +134,9 @@ def test_a_file_says_the_whole_recipe(run, tmp_path):
     settings = tomllib.loads((tmp_path / "out" / "config.toml").read_text())
     assert tomllib.loads(RECIPE).items() <= settings.items()
     assert 'activation = "glu"' in (tmp_path / "out" / "README.md").read_text()
-    assert len((tmp_path / "out" / "history.csv").read_text().splitlines()) == 1 + 1 + 2  # the first is the best
+    assert (
+        len((tmp_path / "out" / "history.csv").read_text().splitlines()) == 1 + 2 + 1 + 2
+    )  # header, warm-up, the best, patience
 
     vae = kvae.pretrained.load(tmp_path / "out")
     x = kvae.data.load("digits").x_train[:1200]
@@ -142,7 +145,8 @@ def test_a_file_says_the_whole_recipe(run, tmp_path):
     bias = vae.decoder.get_layer("params").bias
     np.testing.assert_allclose(bias, vae.likelihood.initial_params(x).ravel(), atol=1e-6)
     assert type(vae.posterior).__name__ == "FullNormal" and vae.prior.learn_weights
-    assert vae.objective.num_samples == 2 and float(vae.objective.beta) == 0.5
+    assert vae.objective.num_samples == 2
+    assert float(vae.objective.beta) == 0.5  # although the first epoch is the best, in which it was 0.25
     assert float(vae.optimizer.learning_rate) == pytest.approx(1e-12)
     binarized = kvae.data.binarize(x, 5).reshape(1200, 64)
     pseudo_inputs = vae.prior.pseudo_inputs.numpy().reshape(20, 64)
@@ -306,6 +310,8 @@ def test_conditional_on_labels(run, tmp_path, likelihood):
     assert run("evaluate", "out", "--samples", "3")[0] == 0
     code, _, err = run("sample", "out", "--out", "none.npy")
     assert code == 2 and "needs a `condition`" in " ".join(err.replace("│", " ").split())
+    code, _, err = run("sample", "out", "--out", "none.npy", "--condition", "10")
+    assert code == 2 and "must hold labels 0, 1, ..., 9" in " ".join(err.replace("│", " ").split())
     assert not (tmp_path / "none.npy").exists()
 
 
@@ -353,7 +359,11 @@ def test_conditional_on_labels(run, tmp_path, likelihood):
         (["train", "--config", "broken.toml"], "cannot read 'broken.toml'"),
         (["train", "--config", "odd.toml"], "unknown settings in 'odd.toml': latents. Known: activation"),
         (["train", "digits", "--out", "empty"], "'empty' is there already"),
+        (["train", "digits", "--out", "text.csv", "--overwrite"], "'text.csv' is no run"),
+        (["train", "digits", "--out", "..", "--overwrite"], "must end in the name of a directory"),
         (["train", "table.npy", "--network", "conv"], "dense_encoder"),
+        (["train", "table.npy", "--likelihood", "bernoulli"], "must lie in [0, 1]"),
+        (["evaluate", "absent", "--examples", "1"], "--examples"),
         (["evaluate", "absent"], "There is no model 'absent'"),
         (["evaluate", "corrupt.keras"], "no readable .keras file"),
         (["sample", "absent"], "There is no model 'absent'"),
@@ -361,6 +371,7 @@ def test_conditional_on_labels(run, tmp_path, likelihood):
         (["plot", "absent"], "There is no model 'absent'"),
         (["export", "absent", "out.txt"], "must end in .tflite or .onnx"),
         (["export", "absent", "out.onnx", "--precision", "int8"], "ONNX is exported in float32"),
+        (["export", "absent", "out.tflite", "--calibration", "digits"], "--calibration is for --precision int8_full"),
         (["verify", "absent"], "there is no 'absent'"),
         (["benchmark", "absent"], "there is no 'absent'"),
         (["benchmark", "absent", "--threads", "0"], "greater than or equal to 1"),
@@ -396,8 +407,15 @@ def test_model_without_its_data_is_told_so(run, digits_run, tmp_path):
     assert code == 2 and "not a kvae model" in " ".join(err.split())
 
 
+def test_shipped_models_know_their_own_data(run, tmp_path):
+    (tmp_path / "config.toml").write_text('data = "mnist"\n')  # of another run, in which one happens to stand
+    code, out, _ = run("evaluate", "digits_dense", "--samples", "2", "--examples", "5", "--json")
+    assert code == 0 and json.loads(out)["num_examples"] == 297
+
+
 def test_failure_leaves_the_earlier_run_and_the_best_model(run, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.toml").write_text("")
     (tmp_path / "out" / "precious").write_text("kept")
 
     def fail(*arguments, **options):
@@ -407,16 +425,29 @@ def test_failure_leaves_the_earlier_run_and_the_best_model(run, tmp_path, monkey
     code, _, err = run("train", "digits", "--out", "out", "--overwrite", *QUICK)
     assert code == 1
     assert "kvae: the decoder has no twin" in err and "Traceback" not in err
-    assert "the best model so far is out.part/model.keras" in err
+    assert "the best model so far is out.part/model.keras" in err and "--resume goes on" in err
     assert (tmp_path / "out" / "precious").read_text() == "kept"
     assert isinstance(kvae.pretrained.load(tmp_path / "out.part"), kvae.VAE)
+
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    before = files(tmp_path)
+    code, _, err = run("train", "digits", "--out", "out", *QUICK)
+    assert code == 2 and "run that was not finished. Go on with it by --resume" in " ".join(err.split())
+    assert files(tmp_path) == before
 
 
 def test_overwrite(run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_text("")
+    code, _, err = run("train", "digits", "--out", "out", "--overwrite", *QUICK)
+    assert code == 2 and "'out' is no run: it holds no config.toml" in " ".join(err.split())
+    assert files(tmp_path) == {"out/old"}
+    (tmp_path / "out" / "config.toml").write_text("")
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "config.toml").write_text("")
     assert run("train", "digits", "--out", "out", "--overwrite", *QUICK)[0] == 0
     assert "old" not in files(tmp_path / "out")
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 
 def test_resume_goes_on_with_what_is_done(run, tmp_path, monkeypatch):

@@ -3,10 +3,13 @@
 import concurrent.futures
 import functools
 import json
+import os
 import pathlib
 import runpy
 import socket
+import subprocess
 import sys
+import textwrap
 import time
 
 import keras
@@ -122,6 +125,37 @@ def test_the_default_compilation_leaves_xla_out_under_replicas():
     vae.fit(X[:65], batch_size=64, verbose=0)
 
 
+def test_streams_are_read_by_replicas_as_by_one(tmp_path):
+    np.save(tmp_path / "x.npy", X[:165])  # two batches of 64 and one of 37
+    np.save(tmp_path / "x_test.npy", X_TEST[:65])
+
+    def fit():
+        vae = make_vae(compile_arguments={"optimizer": keras.optimizers.SGD(1e-2)})
+        train = kvae.data.stream(tmp_path / "x.npy", batch_size=64, transform="binarize")
+        held_out = kvae.data.stream(tmp_path / "x_test.npy", batch_size=64, shuffle=False)
+        return vae.fit(train, epochs=2, steps_per_epoch=2, validation_data=held_out, verbose=0).history
+
+    expected = fit()
+    with two_replicas().scope():
+        found = fit()
+    check_same(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore:The posterior is collapsed")
+def test_callbacks_reach_the_variables_of_replicas(tmp_path):
+    def fit():
+        vae = make_vae(compile_arguments={"optimizer": keras.optimizers.SGD(1e-2)})
+        callbacks = [kvae.callbacks.BetaWarmup(2), kvae.callbacks.LatentMonitor(X_TEST[:64], patience=9)]
+        callbacks.append(kvae.callbacks.Checkpoint(tmp_path / str(len(list(tmp_path.iterdir()))), monitor="elbo"))
+        return vae.fit(X[:65], batch_size=64, epochs=2, callbacks=callbacks, verbose=0).history
+
+    expected = fit()
+    with two_replicas().scope():
+        found = fit()
+    check_same(found, expected)
+    assert len(list(tmp_path.glob("*/epoch-000002"))) == 2
+
+
 # Several processes
 
 
@@ -219,6 +253,39 @@ def test_one_worker_is_no_cluster(text, monkeypatch):
     assert cluster.strategy().num_replicas_in_sync == 1
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_several_visible_gpus_are_mirrored(count, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [kind] * count)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: "mirrored")
+    assert (cluster.strategy() == "mirrored") == (count > 1)
+
+
+@pytest.mark.parametrize("template", ["slurm.sh", "kubernetes.yaml"])
+def test_the_templates_give_each_worker_its_task(template, tmp_path):
+    text, variables = (EXAMPLE.parent / template).read_text(), {}
+    if template == "kubernetes.yaml":
+        text = textwrap.dedent(text.partition("            - |\n")[2].partition("          env:")[0])
+        number, expected = "JOB_COMPLETION_INDEX", ("kvae-0.kvae:2222", "kvae-1.kvae:2222")
+    else:
+        number, expected = "SLURM_PROCID", ("first:2222", "second:2222")
+    commands = {
+        "scontrol": "printf 'first\\nsecond\\n'",
+        "srun": 'shift; exec "$@"',
+        "python": 'printf "%s" "$TF_CONFIG" > "$TASK"; echo "$@" > "$TASK.command"',
+    }
+    for name, body in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    for index in range(2):
+        task = tmp_path / f"task{index}"
+        variables = {number: str(index), "TASK": str(task), "SLURM_JOB_NODELIST": "", "SLURM_JOB_ID": "1"}
+        environment = {**os.environ, **variables, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+        subprocess.run(["bash", "-c", text], check=True, env=environment)
+        assert cluster.read_task(task.read_text()) == cluster.Task(expected, index)
+        assert (tmp_path / f"task{index}.command").read_text().startswith("train.py --data mnist --out /shared/run")
+
+
 def test_a_chief_is_the_first_worker():
     text = '{"cluster": {"worker": ["b:1", "c:1"], "chief": ["a:1"]}, "task": {"type": "worker", "index": 1}}'
     assert cluster.read_task(text) == cluster.Task(("a:1", "b:1", "c:1"), 2)
@@ -309,6 +376,29 @@ def test_strangers_who_connect_are_left_aside():
         return call(addresses, 1)
 
     assert call_together(functools.partial(call, addresses, 0), stranger, late) == [None] * 3
+
+
+def test_a_worker_that_dies_while_it_waits_may_come_again():
+    addresses = free_addresses(3)
+
+    def dies():
+        host, port = addresses[0].split(":")
+        word = {"index": 1, "facts": {"addresses": addresses}}
+        for _ in range(100):
+            try:
+                with socket.create_connection((host, int(port)), timeout=5) as connection:
+                    connection.sendall(json.dumps(word).encode() + b"\n")
+                    time.sleep(0.2)
+                    return
+            except OSError:
+                time.sleep(0.05)
+
+    def late(index):
+        time.sleep(1.0)
+        return call(addresses, index)
+
+    calls = [functools.partial(call, addresses, 0), dies, functools.partial(late, 1), functools.partial(late, 2)]
+    assert call_together(*calls) == [None] * 4
 
 
 def test_a_port_that_is_taken():

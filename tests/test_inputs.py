@@ -160,6 +160,31 @@ def test_wrong_seeds_and_counts(vae):
         make_vae(missing="drop")
 
 
+@pytest.mark.parametrize("labels", [[0, 1, 4], [3, -1, 0], [0, 1.5, 2]])
+def test_labels_that_the_networks_have_no_place_for(labels, tmp_path):
+    x, good, bad = np.zeros((3, 5), "float32"), np.array([3, 0, 1]), np.array(labels)
+    encoder = kvae.networks.dense_encoder((5,), 2, hidden=(4,), num_classes=4)
+    vae = kvae.VAE(encoder, kvae.networks.dense_decoder(2, (5,), hidden=(4,), num_classes=4))
+    vae.compile("adam", jit_compile=False)
+    vae.save(tmp_path / "vae.keras")
+    message = "must hold labels 0, 1, ..., 3, as the networks were made with num_classes=4. Received: 1 other"
+    for each in (vae, keras.models.load_model(tmp_path / "vae.keras")):
+        data = tf.data.Dataset.from_tensors(((x, bad),))
+        for method in (each.fit, each.evaluate, each.predict, each.transform, each.encode):
+            for wrong in ((x, bad), data) if method != each.encode else ((x, bad),):
+                with pytest.raises(ValueError, match=message):
+                    method(wrong)
+        with pytest.raises(ValueError, match=message):
+            each.fit((x, good), validation_data=((x, bad),))
+        with pytest.raises(ValueError, match=message):
+            each.decode((np.zeros((3, 2)), bad))
+        with pytest.raises(ValueError, match=message):
+            each.sample(3, condition=bad)
+        assert each.optimizer.iterations == 0
+    assert each.transform((x, good)).shape == (3, 2)
+    assert each.sample(2, condition=3).shape == (2, 5)
+
+
 # Networks that do not fit
 
 

@@ -327,6 +327,14 @@ class TestInterpolations:
             expected = conditional.reconstruct(pair)[0]
             np.testing.assert_allclose(picture[index][..., :1], expected, atol=TOLERANCE)
 
+    def test_labels_change_half_way(self, x):
+        encoder = kvae.networks.dense_encoder(SHAPE, 2, hidden=(), num_classes=8)
+        vae = kvae.VAE(encoder, kvae.networks.dense_decoder(2, SHAPE, hidden=(8,), num_classes=8))
+        figure = plots.interpolations(vae, (x[:1], np.array([7])), (x[1:2], np.array([2])), num_steps=4)
+        (start,), (end,) = vae.transform((x[:1], [7])), vae.transform((x[1:2], [2]))
+        z = np.stack([start + share * (end - start) for share in (0, 1 / 3, 2 / 3, 1)])
+        assert_shows(figure, vae.decode((z, [7, 7, 2, 2])).mean()[None])
+
     def test_refuses_unequal_numbers(self, space, x):
         with pytest.raises(ValueError, match=r"as many rows. Received: 1 and 3. .*repeat"):
             plots.interpolations(space, x[:1], x[:3])

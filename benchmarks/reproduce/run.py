@@ -61,13 +61,18 @@ def reproduce(row, config, run, results, seed, evaluate="", command_line=command
         "settings": made,
         "training": metrics["training"] | _of_model(run),
         "test": json.loads(printed),
-        "machine": {"cores": os.cpu_count(), "system": platform.system(), "machine": platform.machine()},
+        "machine": {"cores": _cores(), "system": platform.system(), "machine": platform.machine()},
         "versions": metrics["versions"],
     }
     path = results / f"{row}-seed{seed}.json"
     results.mkdir(parents=True, exist_ok=True)
     common.write(path, json.dumps(figures, indent=2) + "\n")
     return path
+
+
+def _cores():
+    """The cores that this process may use, fewer than there are if it is held to some of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _of_model(run):

@@ -8,10 +8,13 @@ import tensorflow as tf
 
 from kvae import checks, feeding
 from kvae.data import binarization
-from kvae.data.sources import BadExample, open_source
+from kvae.data.opening import open_source
+from kvae.data.sources import BadExample, DataSet
 
 # Examples among which the order is entirely random; at most so many, and at most so many bytes.
 _WINDOW_ROWS, _WINDOW_BYTES = 16_384, 64 * 2**20
+# Of every ten examples of a data set, those of each part.
+_TENTHS = {"test": (0,), "validation": (1,), "train": range(2, 10)}
 
 _log = logging.getLogger("kvae")
 
@@ -31,7 +34,8 @@ def stream(
 
     Blocks of at most 64 neighbouring examples are read in parallel, in an order that is random over the whole source,
     and their examples are shuffled in windows of up to 16,384 examples or 64 MB: an example meets in its batch others
-    from a few hundred random places. Memory stays at a few windows, whatever the size of the source.
+    from a few hundred random places. Memory stays at a few windows, whatever the size of the source. Parquet files of more
+    than 256 MB are read by their row groups in place of blocks, so these should be of some thousand rows at most.
 
     In `fit` the order and all that is drawn are functions of the seed and the step of the training, so an interrupted
     training goes on with the batches it would have seen; `steps_per_epoch` cuts a long round into epochs.
@@ -39,7 +43,9 @@ def stream(
     Args:
         source: path of an `.npy` file, an `.npz` file that is not compressed, a `.csv` or `.parquet` file, a `.tfrecord`
             file; a pattern such as "shards/*.tfrecord"; or a folder of images (PNG, JPEG), TFRecord or Parquet files.
-            uint8 is divided by 255. Or the `feed.source` of another stream, whose files are not gone through again.
+            uint8 is divided by 255. Or a `tf.data.Dataset` of single examples that yields the same ones each time: it is
+            shuffled in windows alone, and a round that is resumed reads what came before. Or the `feed.source` of another
+            stream, whose files are not gone through again.
         batch_size: int.
         seed: int.
         shuffle: False for the order of the files, and the same draws in each round, as for validation.
@@ -48,7 +54,7 @@ def stream(
         transform: None; "binarize" draws each value from Bernoulli(x) anew in every round; "dequantize" adds uniform
             noise to uint8 values k, (k + u) / 256, which makes of them a density on [0, 1].
         on_error: "raise" at an image, record or row that cannot be read, or "skip" it; `skipped` of the data set's feed
-            counts them, and each is named in the log "kvae".
+            counts them, and each is named in the log "kvae". Not for a data set: see its `ignore_errors`.
         name: array of an `.npz` file, feature of TFRecord examples, or list column of a Parquet file.
         shape: (height, width) or (height, width, channels) that images are brought to, by default that of the first; or
             the shape of the numbers in TFRecord examples.
@@ -72,9 +78,9 @@ def stream(
     checks.check_choice("transform", transform, (None, "binarize", "dequantize"))
     checks.check_choice("on_error", on_error, ("raise", "skip"))
     seed = checks.check_seed(seed)
-    feed = StreamFeed(
-        open_source(source, name=name, shape=shape), batch_size, seed, shuffle, part, transform, on_error == "skip"
-    )
+    source = open_source(source, name=name, shape=shape)
+    kind = DataSetFeed if isinstance(source, DataSet) else StreamFeed
+    feed = kind(source, batch_size, seed, shuffle, part, transform, on_error == "skip")
     if shuffle:
         keys = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
     else:
@@ -96,7 +102,15 @@ class StreamFeed(feeding.Feed):
         self.exact, self.skipped = not skip, {}
         if transform == "dequantize" and source.dtype != np.uint8:
             raise ValueError(f"transform='dequantize' is for values 0 to 255 of dtype uint8. Received: {source.dtype}.")
-        self.blocks = np.flatnonzero(source.sizes)
+        self.rows = self._choose(part)
+        self.steps = -(-self.rows // batch_size)
+        stride = int(np.prod(source.shape)) * source.dtype.itemsize
+        batches = max(1, min(_WINDOW_ROWS, _WINDOW_BYTES // stride, self.rows) // batch_size)
+        self.window = batches * batch_size
+
+    def _choose(self, part):
+        """Sets the blocks of a part, and gives the number of their examples."""
+        self.blocks = np.flatnonzero(self.source.sizes)
         if part is not None:
             if len(self.blocks) < 3:
                 raise ValueError(f"Too few blocks of examples to set some aside: {len(self.blocks)}. Three are needed.")
@@ -104,27 +118,11 @@ class StreamFeed(feeding.Feed):
             tenth = max(1, len(order) // 10)
             ranges = {"test": (0, tenth), "validation": (tenth, 2 * tenth), "train": (2 * tenth, None)}
             self.blocks = np.sort(order[slice(*ranges[part])])
-        self.rows = int(source.sizes[self.blocks].sum())
-        self.steps = -(-self.rows // batch_size)
-        stride = int(np.prod(source.shape)) * source.dtype.itemsize
-        batches = max(1, min(_WINDOW_ROWS, _WINDOW_BYTES // stride, self.rows) // batch_size)
-        self.window = batches * batch_size
+        return int(self.source.sizes[self.blocks].sum())
 
     def round(self, key, first):
-        blocks, sizes = tf.constant(self.blocks), tf.constant(self.source.sizes[self.blocks])
-        key = key if self.shuffle else tf.zeros_like(key)
-        if self.shuffle:
-            order = tf.random.experimental.stateless_shuffle(tf.range(len(self.blocks)), seed=self._seed(key, 0))
-            blocks, sizes = tf.gather(blocks, order), tf.gather(sizes, order)
-        # Whole windows before the batch `first` are not read: only the blocks from the one its window begins in.
-        window = first * self.batch_size // self.window
-        ends = tf.cumsum(sizes)
-        begin = tf.searchsorted(ends, tf.reshape(window * self.window, [1]), side="right")[0]
-        surplus = window * self.window - tf.concat([[0], ends], axis=0)[begin]
-
-        data = tf.data.Dataset.from_tensor_slices(blocks[begin:])
-        data = data.map(feeding.plain(self._read), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        data = self._from_row(data, surplus).rebatch(self.window)
+        window = first * self.batch_size // self.window  # of those before nothing is needed
+        data = self._windows(key, window)
         if self.shuffle:
             data = feeding.numbered(data, window).map(
                 feeding.plain(
@@ -135,6 +133,22 @@ class StreamFeed(feeding.Feed):
         return feeding.numbered(data, first).map(
             feeding.plain(lambda rows, number: self._prepare(rows, key, number)), num_parallel_calls=tf.data.AUTOTUNE
         )
+
+    def _windows(self, key, window):
+        """The examples in windows `window`, `window + 1`, ... of the round of a key, as they are on disk."""
+        blocks, sizes = tf.constant(self.blocks), tf.constant(self.source.sizes[self.blocks])
+        key = key if self.shuffle else tf.zeros_like(key)
+        if self.shuffle:
+            order = tf.random.experimental.stateless_shuffle(tf.range(len(self.blocks)), seed=self._seed(key, 0))
+            blocks, sizes = tf.gather(blocks, order), tf.gather(sizes, order)
+        # Windows before are not read: only the blocks from the one in which the window begins.
+        ends = tf.cumsum(sizes)
+        begin = tf.searchsorted(ends, tf.reshape(window * self.window, [1]), side="right")[0]
+        surplus = window * self.window - tf.concat([[0], ends], axis=0)[begin]
+
+        data = tf.data.Dataset.from_tensor_slices(blocks[begin:])
+        data = data.map(feeding.plain(self._read), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return self._from_row(data, surplus).rebatch(self.window)
 
     def _from_row(self, data, surplus):
         """The data without the first `surplus` rows, all of which are in its first block."""
@@ -174,6 +188,28 @@ class StreamFeed(feeding.Feed):
         return binarization.draw(x, self.seed, key, number) if self.transform == "binarize" else x
 
 
+class DataSetFeed(StreamFeed):
+    """The feed of `stream` where the source is a `tf.data.Dataset`. A part is every tenth example, or the rest."""
+
+    def _choose(self, part):
+        if not self.exact:
+            raise ValueError(
+                "on_error='skip' is for files. Apply `ignore_errors` to the data set before it is streamed."
+            )
+        self.tenths, rows = _TENTHS.get(part), self.source.num_rows
+        if part is not None and rows < 3:
+            raise ValueError(f"Too few examples to set some aside: {rows}. Three are needed.")
+        return rows if part is None else sum(len(range(tenth, rows, 10)) for tenth in self.tenths)
+
+    def _windows(self, key, window):
+        data = self.source.data
+        if self.tenths is not None:
+            chosen = tf.constant(list(self.tenths), tf.int64)
+            data = data.enumerate().filter(feeding.plain(lambda number, _: tf.reduce_any(number % 10 == chosen)))
+            data = data.map(feeding.plain(lambda _, row: row))
+        return data.batch(self.window).skip(window)
+
+
 def write_records(x, folder, num_shards=1):
     """Writes an array as TFRecord files that `stream` reads without being told shape and dtype.
 
@@ -194,6 +230,8 @@ def write_records(x, folder, num_shards=1):
     writers = [tf.io.TFRecordWriter(str(path)) for path in paths]
     for number, row in enumerate(x):
         row = np.ascontiguousarray(row)
+        if row.dtype.kind not in "uifb":
+            raise ValueError(f"`x` must hold numbers. Received: an example of dtype {row.dtype}.")
         features = {
             "x": tf.train.Feature(bytes_list=tf.train.BytesList(value=[row.tobytes()])),
             "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=row.shape)),

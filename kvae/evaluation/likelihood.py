@@ -56,7 +56,8 @@ def log_likelihood(vae, x, num_samples=1000, seed=0, batch_size=None, samples_at
         seed: int.
         batch_size: examples at a time; a data set comes in its own batches.
         samples_at_once: draws at a time for each example; by default what keeps the decoder in the processor's cache.
-        verbose: 1 for a progress bar, 0 for none; "auto" shows one on a terminal or in a notebook after two seconds.
+        verbose: 1 for a progress bar, 0 for none; "auto" shows one on a terminal or in a notebook after two seconds, and
+            elsewhere writes a line to standard error every half minute.
 
     Returns:
         numpy array `[N]`, nats, larger is better.

@@ -29,12 +29,13 @@ from kvae.export import (
 from kvae.export.benchmark import Rows, measure
 from kvae.export.extras import available, require
 from kvae.export.onnx import onnx as export_onnx
-from kvae.export.report import UnsupportedOperationError
+from kvae.export.report import ParityError, UnsupportedOperationError
 from kvae.export.saved_model import saved_model
 from kvae.export.tflite import tflite
 from kvae.export.verification import Verification, verify
 
 _ONNX_MODULES = ("tf2onnx", "onnx", "onnxruntime")
+_PRECISIONS = ("float32", "float16", "int8")
 SNIPPETS = pathlib.Path(__file__).parent / "snippets"
 
 
@@ -64,7 +65,7 @@ class Bundle:
         return "\n".join([str(self.rows), *left_out, end])
 
 
-def bundle(vae, out, precisions=("float32", "float16", "int8"), calibration=None, onnx="auto", overwrite=False):
+def bundle(vae, out, precisions="auto", calibration=None, onnx="auto", overwrite=False):
     """Exports a VAE in every format, with everything that is needed to use it elsewhere.
 
         kvae_export.json                what is in it: versions, signatures, prior, likelihood, operations, digests, errors
@@ -81,7 +82,8 @@ def bundle(vae, out, precisions=("float32", "float16", "int8"), calibration=None
     Args:
         vae: built `kvae.VAE`. One in mixed precision is exported in float32.
         out: folder to make, with its parents.
-        precisions: of the decoders, see `kvae.export.tflite`.
+        precisions: of the decoders, see `kvae.export.tflite`. All that are named have to agree with the model; "auto" is
+            float32 and, where they agree, float16 and int8.
         calibration: data for "int8_full", see there.
         onnx: True, False, or "auto" for True if the extra is installed.
         overwrite: whether a bundle that stands there may be replaced, once the new one is verified.
@@ -103,6 +105,8 @@ def bundle(vae, out, precisions=("float32", "float16", "int8"), calibration=None
     """
     start = time.perf_counter()
     model = float32.exportable(vae)
+    optional = _PRECISIONS[1:] if precisions == "auto" else ()
+    precisions = _PRECISIONS if precisions == "auto" else precisions
     precisions = [precisions] if isinstance(precisions, str) else list(dict.fromkeys(precisions))
     if not precisions:
         raise ValueError("`precisions` must name at least one. Received: none.")
@@ -112,7 +116,7 @@ def bundle(vae, out, precisions=("float32", "float16", "int8"), calibration=None
     if onnx is True:
         require("onnx", *_ONNX_MODULES)
     with outputs.new_folder(out, overwrite, manifest.NAME) as folder:
-        reports, skipped = _write_models(model, folder, precisions, calibration, onnx)
+        reports, skipped = _write_models(model, folder, precisions, optional, calibration, onnx)
         golden.write(folder / "golden", golden.make(model))
         shutil.copytree(SNIPPETS, folder / "snippets", ignore=shutil.ignore_patterns("__pycache__"))
         if not warmup.write(folder / "saved_model" / "1", golden.read(folder / "golden")):
@@ -131,12 +135,17 @@ def bundle(vae, out, precisions=("float32", "float16", "int8"), calibration=None
     return Bundle(pathlib.Path(out), reports, rows, skipped, verification, time.perf_counter() - start)
 
 
-def _write_models(vae, folder, precisions, calibration, onnx):
+def _write_models(vae, folder, precisions, optional, calibration, onnx):
     """({path: Report}, {what was left out: why})."""
     reports, skipped = {}, {}
     for precision in precisions:
         name = f"litert/decoder_{precision}.tflite"
-        reports[name] = tflite(vae, folder / name, precision=precision, calibration=calibration)
+        try:
+            reports[name] = tflite(vae, folder / name, precision=precision, calibration=calibration)
+        except ParityError as error:
+            if precision not in optional:
+                raise
+            skipped[name] = str(error)
     name, wanted = "litert/vae_float32.tflite", endpoints.names(vae)
     try:
         try:
@@ -146,7 +155,8 @@ def _write_models(vae, folder, precisions, calibration, onnx):
             wanted = [each for each in wanted if each != "score"]
             reports[name] = tflite(vae, folder / name, signatures=wanted)
     except UnsupportedOperationError as error:
-        skipped = {name: str(error)}
+        skipped.pop(f"{name}: score", None)
+        skipped[name] = str(error)
     reports["saved_model/1"] = saved_model(vae, folder / "saved_model" / "1")
     if onnx is True or (onnx == "auto" and available(*_ONNX_MODULES)):
         try:

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from kvae import checks
-from kvae.flows import settings
 
 
 @keras.saving.register_keras_serializable(package="kvae")
@@ -39,7 +38,7 @@ class DenseNetwork(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.num_inputs = checks.check_count("num_inputs", num_inputs)
         self.num_outputs = checks.check_count("num_outputs", num_outputs)
-        self.hidden = settings.check_hidden(hidden)
+        self.hidden = checks.check_widths("hidden", hidden)
         self.context_size = checks.check_count("context_size", context_size, least=0)
 
     def build(self, input_shape=None):

@@ -3,16 +3,10 @@
 from kvae import checks
 
 
-def check_hidden(hidden):
-    """`hidden` as a tuple of positive ints, else ValueError."""
-    if not isinstance(hidden, (list, tuple)):
-        raise ValueError(f"`hidden` must be the widths of hidden layers, such as (64, 64). Received: hidden={hidden!r}")
-    return tuple(checks.check_count("hidden", width) for width in hidden)
-
-
 def check_settings(num_steps, hidden, kind, kinds):
     """(num_steps, hidden, kind) of a flow, checked."""
-    return checks.check_count("num_steps", num_steps), check_hidden(hidden), checks.check_choice("kind", kind, kinds)
+    num_steps, hidden = checks.check_count("num_steps", num_steps), checks.check_widths("hidden", hidden)
+    return num_steps, hidden, checks.check_choice("kind", kind, kinds)
 
 
 def check_latent_dim(part, latent_dim):

@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 
-from kvae import checks, inputs
+from kvae import checks, inputs, networks
 from kvae.plots.grid import fit, grid
 from kvae.plots.latents import check_dimensions, most_active
 
@@ -106,7 +106,8 @@ def interpolations(vae, x_start, x_end, num_steps=10, **display):
 
     Args:
         vae: `kvae.VAE`.
-        x_start: array `[N, *data_shape]`, or the pair (x, c); conditions go along straight lines too.
+        x_start: array `[N, *data_shape]`, or the pair (x, c); vectors c go along straight lines too, and labels
+            change half-way.
         x_end: as many others.
         num_steps: images in a row, with the reconstructions of start and end.
         **display: `image_shape` and `value_range`, see `grid`.
@@ -130,11 +131,12 @@ def interpolations(vae, x_start, x_end, num_steps=10, **display):
         )
     shares = np.linspace(0, 1, checks.check_count("num_steps", num_steps, least=2))
 
-    def line(first, last):  # [N, ...] and [N, ...] -> [N * num_steps, ...]
+    def line(first, last, shares=shares):  # [N, ...] and [N, ...] -> [N * num_steps, ...]
         share = shares.reshape(-1, *[1] * (first.ndim - 1))
         return ((1 - share) * first[:, None] + share * last[:, None]).reshape(-1, *first.shape[1:])
 
-    condition = None if start[1] is None else line(start[1], end[1])
+    labelled = networks.num_classes(vae.encoder, vae.decoder) is not None
+    condition = None if start[1] is None else line(start[1], end[1], shares.round() if labelled else shares)
     labels = ["start", *[""] * (num_steps - 2), "end"]
     return grid(_decode(vae, line(start[0], end[0]), condition), num_steps, column_labels=labels, **display)
 

@@ -13,6 +13,7 @@ from exporting import listing, make_ending_in, make_vae, randomised, run_without
 
 import kvae
 import kvae.export
+from kvae.export import references
 
 MODELS = {
     "litert/decoder_float32.tflite",
@@ -233,6 +234,18 @@ def test_operations_that_tflite_does_not_have(tmp_path, one_process):
     (name,) = report.skipped
     assert name == "litert/vae_float32.tflite" and "Digamma" in report.skipped[name]
     assert kvae.export.load(tmp_path / "out").path.name == "decoder_float32.tflite"
+
+
+def test_a_precision_that_is_too_coarse_is_left_out_unless_it_was_asked_for(tmp_path, monkeypatch, one_process):
+    monkeypatch.setattr(references, "MIN_PSNR", {**references.MIN_PSNR, "int8": 300.0})
+    report = kvae.export.bundle(make_vae("dense", (6,)), tmp_path / "out", onnx=False)
+    assert list(report.skipped) == ["litert/decoder_int8.tflite"]
+    assert "does not agree with the Keras model: the PSNR" in report.skipped["litert/decoder_int8.tflite"]
+    assert "litert/decoder_float16.tflite" in report.models
+    assert [each.name for each in (tmp_path / "out" / "litert").iterdir() if "int8" in each.name] == []
+    with pytest.raises(kvae.export.ParityError, match="the PSNR of x_mean"):
+        kvae.export.bundle(make_vae("dense", (6,)), tmp_path / "other", precisions=["float32", "int8"], onnx=False)
+    assert not (tmp_path / "other").exists()
 
 
 def test_bad_input(tmp_path):
