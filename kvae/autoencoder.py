@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from kvae import inputs, objectives, posteriors
+from kvae import checks, inputs, objectives, posteriors
 from kvae.vae import VAE
 
 
@@ -31,12 +31,16 @@ class Reconstruction(objectives.Objective):
 
     def __init__(self, l1=0.0, sparsity=0.0, sparsity_target=0.05, contraction=0.0, corruption=None, **kwargs):
         super().__init__(**kwargs)
-        for name, value in (("l1", l1), ("sparsity", sparsity), ("contraction", contraction)):
-            if not value >= 0:
-                raise ValueError(f"`{name}` must be zero or larger. Received: {name}={value!r}")
-        if not 0 < sparsity_target < 1:
+        weights = (("l1", l1), ("sparsity", sparsity), ("contraction", contraction))
+        self.l1, self.sparsity, self.contraction = (objectives.check_number(*each) for each in weights)
+        if not checks.is_number(sparsity_target) or not 0 < sparsity_target < 1:
             raise ValueError(f"`sparsity_target` must lie between 0 and 1. Received: {sparsity_target!r}")
-        self.l1, self.sparsity, self.sparsity_target, self.contraction = l1, sparsity, sparsity_target, contraction
+        if corruption is not None and not isinstance(corruption, keras.layers.Layer):
+            raise TypeError(
+                "`corruption` must be a layer, which can be saved, such as keras.layers.GaussianNoise(0.3). "
+                f"Received: {corruption!r} (of type {type(corruption).__name__})."
+            )
+        self.sparsity_target = float(sparsity_target)
         self.corruption = corruption
 
     def loss(self, terms):
@@ -79,7 +83,8 @@ class Autoencoder(VAE):
         missing: as for `VAE`.
 
     Raises:
-        ValueError: as `VAE`; and for a negative weight.
+        ValueError: as `VAE`; and for a weight that is negative or no finite number.
+        TypeError: as `VAE`; and for a `corruption` that is no layer.
 
     Example:
         >>> encoder = kvae.networks.dense_encoder((28, 28, 1), 16, params_size=16)
@@ -105,15 +110,19 @@ class Autoencoder(VAE):
         missing=None,
         **kwargs,
     ):
-        objective = Reconstruction(l1, sparsity, sparsity_target, contraction, corruption)
-        super().__init__(
-            encoder, decoder, likelihood, posterior=Code(), objective=objective, seed=seed, missing=missing, **kwargs
-        )
+        parts = {
+            "posterior": Code(),
+            "prior": "standard_normal",  # of no effect
+            "objective": Reconstruction(l1, sparsity, sparsity_target, contraction, corruption),
+        }
+        super().__init__(encoder, decoder, likelihood, **parts, seed=seed, missing=missing, **kwargs)
 
     def posterior_params(self, x, mask=None, training=False):
         if training and self.objective.corruption is not None:
             x, condition = inputs.split_condition(self, x)
             x = self.objective.corruption(x, training=True)
+            if mask is not None:
+                x = tf.where(mask, x, 0.0)  # what was not observed has nothing to corrupt
             x = x if condition is None else (x, condition)
         return super().posterior_params(x, mask, training)
 

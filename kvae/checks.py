@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import numbers
 
 import keras
 import numpy as np
@@ -15,6 +16,11 @@ def check_models(encoder, decoder):
                 f"`{name}` must be a keras.Model, for instance from kvae.networks. "
                 f"Received: {network!r} (of type {type(network).__name__})."
             )
+
+
+def is_number(value):
+    """Whether `value` is a real number, of Python or numpy, and no truth value."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_seed(seed):

@@ -26,7 +26,7 @@ def impute(vae, x, num_samples, num_draws, seed, batch_size):
         return vae.as_graph(_draws)(batch, row, tf.constant(seed), tf.constant(num_samples), tf.constant(num_draws))
 
     filled = inputs.map_batches(fill, x, batch_size)
-    data = np.asarray(x[0] if isinstance(x, tuple) else x, dtype="float32")
+    data = np.asarray(x[0] if isinstance(x, tuple) else x)  # in its own precision, as what was observed stays
     if num_draws is None:
         return np.where(np.isnan(data), filled, data)
     return np.where(np.isnan(data), np.moveaxis(filled, 1, 0), data)

@@ -211,6 +211,12 @@ def full_params(mean, scale_tril):
     return np.concatenate([mean, 2 * np.log(scale), lower])
 
 
+def total_correlation(scale_tril):
+    """Total correlation, nats, of normals with Cholesky factors `[..., D, D]`: numpy arrays."""
+    log_stddev = 0.5 * np.log(np.sum(np.square(scale_tril), axis=-1))
+    return np.sum(log_stddev - np.log(np.diagonal(scale_tril, axis1=-2, axis2=-1)), axis=-1)
+
+
 def _shrink(lower):
     """Strictly lower triangular matrices `[..., D, D]`, each shrunk until its total correlation is in bounds."""
     row = tf.reduce_sum(lower**2, axis=-1)

@@ -12,6 +12,19 @@ def names():
     return sorted(each.parent.name for each in HOME.glob("*/model.keras"))
 
 
+def find(source):
+    """The path of the `.keras` file that `load` reads; arguments and errors as there.
+
+    A folder that holds no `model.keras`, such as an export that is called like the shipped model it is of, hides none.
+    """
+    path = pathlib.Path(source)
+    for each in (path, path / "model.keras", HOME / path / "model.keras"):
+        if each.is_file():
+            return each
+    known = f"shipped models are {', '.join(names())}" if names() else f"models ship in a checkout, in {HOME}"
+    raise FileNotFoundError(f"There is no model '{source}': no such file or folder with a model.keras; {known}.")
+
+
 def load(source):
     """A trained `kvae.VAE`.
 
@@ -29,14 +42,7 @@ def load(source):
     Example:
         >>> vae = kvae.pretrained.load("digits_dense")
     """
-    path = pathlib.Path(source)
-    if not path.exists() and (HOME / path / "model.keras").is_file():
-        path = HOME / path
-    if path.is_dir():
-        path = path / "model.keras"
-    if not path.is_file():
-        known = f"shipped models are {', '.join(names())}" if names() else f"models ship in a checkout, in {HOME}"
-        raise FileNotFoundError(f"There is no model '{source}': no such file or folder with a model.keras; {known}.")
+    path = find(source)
     try:
         model = keras.models.load_model(path)
     except Exception as error:  # zipfile, h5py and Keras raise many kinds

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kvae import parts, posteriors, random, replicas
+from kvae import checks, parts, posteriors, random, replicas
 
 
 @keras.saving.register_keras_serializable(package="kvae")
@@ -26,6 +26,10 @@ class Sampling(parts.Part):
     Returns:
         z: `[B, D]`, or `[..., B, D]` for a given noise.
 
+    Raises:
+        ValueError: if `seed` is no int of 32 bits; for z_mean and z_log_var of unequal
+            widths, and without noise for params of other than two axes.
+
     Example:
         >>> z = kvae.Sampling(seed=0)(tf.zeros([128, 2 * 16]))
         >>> z.shape
@@ -35,14 +39,25 @@ class Sampling(parts.Part):
     def __init__(self, posterior="diagonal_normal", seed=0, **kwargs):
         super().__init__(**kwargs)
         self.posterior = posteriors.get(posterior)
-        self.seed = seed
+        self.seed = checks.check_seed(seed)
         self.num_calls = self.add_weight(
             shape=(), initializer="zeros", dtype="int32", trainable=False, name="num_calls"
         )
 
     def call(self, params, noise=None):
+        if isinstance(params, (list, tuple)) and isinstance(self.posterior, posteriors.DiagonalNormal):
+            widths = [each.shape[-1] for each in params[:2]]
+            if len(set(widths)) > 1:  # joined they would be cut elsewhere
+                raise ValueError(
+                    f"`z_mean` and `z_log_var` must be of one width. Received: {widths[0]} and {widths[1]}."
+                )
         params = join_params(params)
         if noise is None:
+            if params.shape.rank not in (2, None):
+                raise ValueError(
+                    "`params` must be encoder outputs [batch, parameters], for each row of which there is noise. Received: "
+                    f"{list(params.shape)}. Join the leading axes into one first, or pass `noise`."
+                )
             rows, dim = tf.shape(params)[0], self.posterior.noise_size(params)
             row = replicas.rows_before(rows) + tf.range(rows)
             noise = random.normal(self.seed, self.num_calls.value, row, dim)

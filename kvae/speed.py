@@ -52,8 +52,8 @@ def takes_blocks(vae):
 def block_function(vae, keras_function, blocks):
     """A `keras.Model.train_function`: from an iterator to the logs, after `vae.steps_per_execution` steps.
 
-    Keras reads a batch before each of the steps, and begins an XLA computation for each. On a CPU that takes a third of
-    a small step. Here several batches are read at once, and the loop over the steps is part of the computation.
+    Keras reads a batch before each of the steps, and begins an XLA computation for each. On a CPU that is a fifth of a
+    small step. Here several batches are read at once, and the loop over the steps is part of the computation.
 
     Args:
         vae: one that `takes_blocks`.

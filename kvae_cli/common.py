@@ -65,7 +65,7 @@ def check_free(path, overwrite):
 def write(path, text):
     """Writes a text file, whole or not at all."""
     aside = path.with_name(path.name + ".writing")
-    aside.write_text(text)
+    aside.write_text(text, encoding="utf-8")
     aside.replace(path)
 
 
@@ -92,9 +92,7 @@ def load(model, data):
 
 def home(kvae, model):
     """The folder of a model that `kvae.pretrained.load` finds."""
-    path = pathlib.Path(model)
-    path = path if path.exists() else kvae.pretrained.HOME / model
-    return path if path.is_dir() else path.parent
+    return kvae.pretrained.find(model).parent
 
 
 def run_settings(kvae, model):

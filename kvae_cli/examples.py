@@ -25,7 +25,8 @@ def is_large(data):
     """Whether a path means data that is read while the model trains: by its kind or its size."""
     path = pathlib.Path(data)
     files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
-    if glob.has_magic(data) or any(each.suffix in (".tfrecord", ".tfrecords", ".parquet") for each in files):
+    is_pattern = glob.has_magic(data) and not path.exists()
+    if is_pattern or any(each.suffix.lower() in (".tfrecord", ".tfrecords", ".parquet") for each in files):
         return True
     return sum(each.stat().st_size for each in files if each.is_file()) > _LARGE
 

@@ -26,7 +26,7 @@ def export(
         str | None,
         typer.Option(
             help="float32, float16, int8, int8_full; for a bundle several, with commas between them. By default "
-            "float32, and for a bundle float32,float16,int8."
+            "float32, and for a bundle also float16 and int8, where they agree with the model."
         ),
     ] = None,
     calibration: Annotated[

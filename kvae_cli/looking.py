@@ -48,7 +48,8 @@ def plot(
     """Draw the pictures of a model anew: reconstructions, samples, traversals, latent space, curves."""
     kvae, vae, loaded = common.load(model, data)
     home = common.home(kvae, model)
-    out = out or (home if pathlib.Path(model).exists() else pathlib.Path())
+    is_shipped = home not in (pathlib.Path(model), pathlib.Path(model).parent)
+    out = out or (pathlib.Path() if is_shipped else home)
     out.mkdir(parents=True, exist_ok=True)
     history = home / "history.csv"
     test = common.test_data(kvae, vae, loaded)
@@ -69,8 +70,7 @@ def draw(kvae, vae, test, y_test, out, history):
         "traversals": plots.traversals(vae, common.rows(test, slice(1000))),
     }
     if vae.latent_dim >= 2:
-        labels = None if y_test is None else y_test[:5000]
-        figures["latent"] = plots.latent_scatter(vae, common.rows(test, slice(5000)), labels)
+        figures["latent"] = plots.latent_scatter(vae, common.rows(test, slice(5000)), _colours(y_test))
     if vae.latent_dim == 2 and not conditional:
         figures["manifold"] = plots.manifold(vae)
     if history is not None:
@@ -78,3 +78,13 @@ def draw(kvae, vae, test, y_test, out, history):
     for name, figure in figures.items():
         figure.savefig(out / f"{name}.png", dpi=120)
         yield out / f"{name}.png"
+
+
+def _colours(y_test):
+    """The labels of the first 5000 examples, where they are such as can be told apart by colour; else None."""
+    import numpy as np
+
+    if y_test is None or y_test.ndim != 1:
+        return None
+    is_number = y_test.dtype.kind in "iufb"
+    return y_test[:5000] if is_number or len(np.unique(y_test[:5000])) <= 20 else None

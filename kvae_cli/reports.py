@@ -65,14 +65,16 @@ Samples from the prior, the means of p(x|z):
 
 ![samples](samples.png)
 
-Use it with `kvae.pretrained.load(...)` on this folder, or without kvae: `export/` is a bundle of its decoder for TFLite in
-float32, float16 and int8, for TensorFlow Serving and for ONNX, with a card of its own.
+Use it with `kvae.pretrained.load(...)` on this folder, or without kvae: `export/` is a bundle of its decoder, with a card of
+its own that tells which file is for what, and what was left out and why.
 """
 
 
 def toml(settings):
-    # A JSON string, number, boolean or list of them is one of TOML too; TOML has no null: what is unset is left out.
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items() if value is not None)
+    # A JSON string, number, boolean or list of them is one of TOML too, but for characters escaped in two halves; TOML
+    # has no null: what is unset is left out.
+    given = {name: value for name, value in settings.items() if value is not None}
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in given.items())
 
 
 def versions():

@@ -133,7 +133,7 @@ def train(
         _fit(kvae, vae, given, aside / "state", settings, start)
         return devices.meet(strategy)
     if resume and (aside / "config.toml").exists():
-        _check_same(settings, tomllib.loads((aside / "config.toml").read_text()), aside)
+        _check_same(settings, tomllib.loads((aside / "config.toml").read_text(encoding="utf-8")), aside)
     elif (aside / "config.toml").exists() and not overwrite:
         raise typer.BadParameter(
             f"'{aside}' holds a run that was not finished. Go on with it by --resume, or begin anew by --overwrite."
@@ -164,7 +164,7 @@ def train(
         report["decoder"] = exporting.export_all(kvae, vae, aside / "export")
         report["versions"] = reports.versions()
         (aside / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
-        (aside / "README.md").write_text(reports.card(vae, settings, report))
+        (aside / "README.md").write_text(reports.card(vae, settings, report), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)

@@ -92,6 +92,17 @@ def test_denoising_corrupts_in_training_only():
     assert history["val_loss"][-1] < history["val_loss"][0]
 
 
+def test_what_is_missing_stays_zero_under_corruption():
+    class Shift(keras.layers.Layer):
+        def call(self, x, training=False):
+            return x + 1
+
+    denoising = make_autoencoder(corruption=Shift(), missing="fill")
+    x = np.where(np.arange(64).reshape(8, 8, 1) % 3 == 0, np.nan, X_TEST[:5])
+    code = denoising.terms(x, training=True).posterior_params
+    np.testing.assert_allclose(code, denoising.encoder(np.where(np.isnan(x), 0.0, x + 1)), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [{}, {"l1": 0.1, "contraction": 0.2}, {"corruption": keras.layers.GaussianNoise(0.3), "likelihood": "normal"}],
@@ -123,9 +134,18 @@ def test_plots_and_exports(tmp_path):
 def test_bad_settings():
     with pytest.raises(ValueError, match="cannot sample"):
         make_autoencoder().sample(3)
-    with pytest.raises(ValueError, match="`contraction` must be zero or larger"):
+    with pytest.raises(ValueError, match="`contraction` must be a number, zero or larger"):
         make_autoencoder(contraction=-1.0)
     with pytest.raises(ValueError, match="`sparsity_target` must lie between 0 and 1"):
         make_autoencoder(sparsity_target=1.0)
+    for name in ("l1", "sparsity", "contraction"):
+        for value in ("0.1", float("inf"), float("nan"), True):
+            with pytest.raises(ValueError, match=f"`{name}` must be a number, zero or larger"):
+                make_autoencoder(**{name: value})
+    for corruption in (0.3, "gaussian", lambda x: x):
+        with pytest.raises(TypeError, match=r"`corruption` must be a layer.*Received: .*of type"):
+            make_autoencoder(corruption=corruption)
+    with pytest.raises(TypeError, match="prior"):
+        make_autoencoder(prior="normal")
     with pytest.raises(ValueError, match="must be 3 wide"):
         kvae.Autoencoder(*networks())

@@ -315,6 +315,31 @@ def test_conditional_on_labels(run, tmp_path, likelihood):
     assert not (tmp_path / "none.npy").exists()
 
 
+def test_names_with_marks_of_all_kinds(run, tmp_path):
+    name = "data [v2], \U0001f600 \u00e9.npz"
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    labels = np.array([f"class {index}" for index in range(40)])  # too many for colours
+    np.savez(tmp_path / name, x=x, y=labels)
+    assert not kvae_cli.examples.is_large(str(tmp_path / name))
+    assert kvae_cli.examples.is_large("data [v3]*.npz")
+    code, out, err = run("train", name, "--out", "\u00fc \U0001f600", *QUICK)
+    assert code == 0 and "streamed" not in out, err
+    settings = tomllib.loads((tmp_path / "\u00fc \U0001f600" / "config.toml").read_text(encoding="utf-8"))
+    assert settings["data"] == name
+    code, _, err = run("evaluate", "\u00fc \U0001f600", "--samples", "3")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    "likelihood", ["categorical:num_classes=3", "joint:parts=[['categorical:num_classes=3',2],[normal,1]]"]
+)
+def test_classes_are_drawn(run, tmp_path, likelihood):
+    np.save(tmp_path / "classes.npy", np.random.default_rng(0).integers(0, 3, (40, 3)))
+    code, _, err = run("train", "classes.npy", "--likelihood", likelihood, "--out", "out", *QUICK)
+    assert code == 0, err
+    assert (tmp_path / "out" / "reconstructions.png").is_file()
+
+
 # What is refused
 
 

@@ -73,6 +73,35 @@ def test_files(tmp_path):
     np.testing.assert_allclose(labelled.x_test, table[labelled.y_test], rtol=1e-6)
 
 
+def test_labels_of_files(tmp_path):
+    table = np.random.default_rng(0).normal(size=(30, 7))
+    np.savez(tmp_path / "named.npz", images=table)
+    assert data.load(tmp_path / "named.npz").y_train is None
+    np.savez(tmp_path / "column.npz", x=table, y=np.arange(30)[:, None])
+    column = data.load(tmp_path / "column.npz")
+    np.testing.assert_allclose(column.x_test, table[column.y_test], rtol=1e-6)
+    for name, labels in {"short": np.arange(29), "long": np.arange(31)}.items():
+        np.savez(tmp_path / f"{name}.npz", x=table, y=labels)
+        with pytest.raises(
+            ValueError, match="y in '.*' must have a label for each of the 30 examples. Received: shape"
+        ):
+            data.load(tmp_path / f"{name}.npz")
+    np.savez(tmp_path / "split.npz", **arrays(), y_train=np.arange(20), y_test=np.arange(20))
+    with pytest.raises(ValueError, match="y_test in '.*' must have a label for each of the"):
+        data.load(tmp_path / "split.npz")
+    np.savez(tmp_path / "shapes.npz", x_train=table, x_test=table[:, :6])
+    with pytest.raises(ValueError, match=r"examples of one shape. Received: \[30, 7\] and \[30, 6\]"):
+        data.load(tmp_path / "shapes.npz")
+
+
+@pytest.mark.parametrize("name", ["table.csv", "TABLE.CSV", "with space \u00e9.csv"])
+def test_tables_of_spreadsheets(tmp_path, name):
+    rows = "\n".join(f"{row},{row + 1}" for row in range(10))
+    (tmp_path / name).write_text(rows, encoding="utf-8-sig")
+    loaded = data.load(tmp_path / name)
+    assert sorted(np.concatenate([loaded.x_train, loaded.x_test])[:, 0].tolist()) == list(range(10))
+
+
 def test_bad_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file '.*absent\.npy'"):
         data.load(tmp_path / "absent.npy")
@@ -130,6 +159,15 @@ def test_dynamic_binarization():
     draws = np.concatenate([batch.numpy() for batch in copies]).reshape(400, *x.shape).mean(axis=0)
     assert np.abs(draws - x).max() < 6 * 0.5 / np.sqrt(400)  # 400 values, six standard errors
     assert len(data.dynamic_binarization(x, batch_size=32)) == 4
+
+
+def test_conditions_of_another_length():
+    x = np.zeros((10, 4), "float32")
+    for count in (9, 11):
+        with pytest.raises(
+            ValueError, match=f"`condition` must have as many rows as x. Received: {count} rows, and 10"
+        ):
+            data.dynamic_binarization(x, condition=np.zeros(count))
 
 
 def test_dynamic_binarization_trains():

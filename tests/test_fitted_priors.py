@@ -70,6 +70,56 @@ def test_a_flow_starts_as_the_normal_of_the_codes(kind):
     np.testing.assert_allclose(flow.distribution(None).log_prob(z), expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["coupling", "maf"])
+def test_a_flow_starts_at_scales_that_take_several_steps(kind):
+    z = np.random.default_rng(0).normal([5.0, -200.0, 0.0], [3e-3, 2000.0, 1.0], size=(500, 3)).astype("float32")
+    flow = priors.Flow(num_steps=4, kind=kind)
+    flow.build(latent_dim=3)
+    fitted.standardise(flow, z)
+    expected = scipy.stats.norm(z.mean(axis=0), z.std(axis=0) + 1e-6).logpdf(z).sum(axis=-1)
+    # 5 is held to 5e-7 by float32, which is 2e-4 of the smallest scale
+    np.testing.assert_allclose(flow.distribution(None).log_prob(z), expected, rtol=1e-3, atol=1e-2)
+
+
+def autoencoder_of_codes(weights):
+    """An autoencoder of 6 values whose codes are `x @ weights`."""
+    dim = weights.shape[1]
+    encoder = kvae.networks.dense_encoder((6,), dim, hidden=(), params_size=dim)
+    encoder.set_weights([weights, np.zeros(dim)])
+    return kvae.Autoencoder(encoder, kvae.networks.dense_decoder(dim, (6,), hidden=()))
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+@pytest.mark.parametrize("scale", [1e-4, 1e3])
+def test_mixture_of_codes_of_any_scale(covariance, scale):
+    x = np.random.default_rng(0).normal(size=(300, 6)).astype("float32")
+    one, other = (
+        priors.fit_mixture(autoencoder_of_codes(factor * np.eye(6)[:, :2]), x, 2, covariance) for factor in (1, scale)
+    )
+    z = x[:50, :2]
+    # the density of scaled values
+    expected = one.distribution(None).log_prob(z) - 2 * np.log(scale)
+    np.testing.assert_allclose(other.distribution(None).log_prob(scale * z), expected, atol=1e-2)
+
+
+def test_a_mixture_more_correlated_than_float32_can_represent_says_so():
+    x = np.random.default_rng(0).normal(size=(300, 6)).astype("float32")
+    codes_alike = autoencoder_of_codes(np.ones((6, 4)) + 1e-3 * np.eye(6)[:, :4])
+    with pytest.warns(UserWarning, match="total correlation of .* nats, which is held to the 12"):
+        priors.fit_mixture(codes_alike, x, 1)
+    priors.fit_mixture(codes_alike, x, 1, covariance="diagonal")
+
+
+def test_a_flow_is_fitted_in_float32(dtype_policy):
+    x = X[:60]
+    expected = priors.fit_flow(make_vae(), x, num_steps=2, hidden=(4,), epochs=2)
+    vae = make_vae()
+    dtype_policy("mixed_float16")
+    found = priors.fit_flow(vae, x, num_steps=2, hidden=(4,), epochs=2)
+    for first, second in zip(expected.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", FIT)
 def test_two_stages_are_more_likely_than_one(trained, fits, name):
     """On held-out data; and what the new model draws is what `sample(prior=...)` draws."""
@@ -166,6 +216,8 @@ def test_refusals(trained, fits):
         priors.fit_mixture(trained, X, num_components=0)
     with pytest.raises(ValueError, match="`epochs` must be a whole number"):
         priors.fit_flow(trained, X, epochs=0)
+    with pytest.raises(FloatingPointError, match="lower `learning_rate`.*Received: learning_rate=1e[+]30"):
+        priors.fit_flow(trained, X, epochs=1, learning_rate=1e30)
     other = make_vae(latent_dim=3)
     with pytest.raises(ValueError, match="must have the 3 latent dimensions of the model. Received: one of 4"):
         other.sample(2, prior=fits["mixture"])

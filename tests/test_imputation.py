@@ -66,3 +66,13 @@ def test_seeds_batches_and_shapes(missing):
 def test_needs_missing():
     with pytest.raises(ValueError, match="made with `missing='fill'`"):
         make_vae().impute(X_TEST[:4])
+
+
+def test_observed_values_keep_their_precision():
+    vae, x, *_ = linear_vae_with_missing_values()
+    x = x[:10].astype("float64")
+    x[:, 0] = 1e9 + np.arange(10)  # which float32 holds to 64
+    for num_draws in (None, 2):
+        filled = vae.impute(x, num_samples=5, num_draws=num_draws)
+        np.testing.assert_array_equal(filled[..., 0], np.broadcast_to(x[:, 0], filled.shape[:-1]))
+        assert np.isfinite(filled).all()

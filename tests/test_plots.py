@@ -111,6 +111,10 @@ class TestGrid:
         rendered = rendered[len(rendered) - bottom - height : len(rendered) - bottom, left : left + width]
         assert np.abs(rendered - mosaic(figure) * 255).max() <= 1  # rounding to bytes
 
+    @pytest.mark.parametrize("shape", [(4, 5), (7,)])
+    def test_more_columns_than_pixels_of_room(self, shape):
+        assert plots.grid(np.zeros((300, *shape)), columns=300).bbox.width > 300
+
     def test_a_channel_axis_makes_no_difference(self):
         images = np.random.default_rng(0).random((4, 6, 6))
         np.testing.assert_array_equal(mosaic(plots.grid(images)), mosaic(plots.grid(images[..., None])))
@@ -547,3 +551,30 @@ class TestLatentStatistics:
     def test_refuses_the_model(self, plane):
         with pytest.raises(TypeError, match="what kvae.evaluation.latent_statistics"):
             plots.latent_statistics(plane)
+
+
+class TestClasses:
+    """Means of classes are probabilities; the pictures show the class that is most likely."""
+
+    def test_images(self):
+        likelihood = kvae.likelihoods.Categorical(3)
+        encoder = kvae.networks.dense_encoder(SHAPE, 2, hidden=())
+        vae = kvae.VAE(encoder, kvae.networks.dense_decoder(2, likelihood.params_shape(SHAPE), hidden=()), likelihood)
+        x = np.random.default_rng(0).integers(0, 3, (4, *SHAPE)).astype("float32")
+        assert_shows(plots.reconstructions(vae, x), np.stack([x, vae.reconstruct(x).argmax(-1)]) / 2)
+        most_likely = vae.sample(4, seed=1).argmax(-1).reshape(2, 2, *SHAPE)
+        assert_shows(plots.samples(vae, 4, seed=1), most_likely / 2)
+        assert_shows(plots.samples(vae, 4, seed=1, value_range=(0, 4)), most_likely / 4)
+        for figure in (plots.manifold(vae, 3), plots.traversals(vae, x), plots.interpolations(vae, x[:2], x[2:])):
+            assert set(np.unique(mosaic(figure))) <= {np.float32(0), np.float32(0.5), np.float32(1)}
+
+    def test_columns_of_a_table(self):
+        likelihood = kvae.likelihoods.Joint([("normal", 2), (kvae.likelihoods.Categorical(4), 2), ("bernoulli", 1)])
+        encoder = kvae.networks.dense_encoder((5,), 2, hidden=())
+        vae = kvae.VAE(encoder, kvae.networks.dense_decoder(2, likelihood.params_shape((5,)), hidden=()), likelihood)
+        means = vae.sample(3, seed=1)
+        expected = [means[:, :2], means[:, 2:6].argmax(-1)[:, None], means[:, 6:10].argmax(-1)[:, None], means[:, 10:]]
+        columns = plots.examples._as_data(likelihood, means, 2)
+        np.testing.assert_array_equal(columns, np.concatenate(expected, axis=-1))
+        x = np.concatenate([np.zeros((3, 2)), np.ones((3, 3))], axis=-1)
+        assert plots.reconstructions(vae, x) and plots.samples(vae, 3) and plots.manifold(vae, 3)

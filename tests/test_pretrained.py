@@ -50,3 +50,11 @@ def test_absent_and_damaged(tmp_path):
         patch.setattr(kvae.pretrained, "HOME", tmp_path / "nowhere")
         with pytest.raises(FileNotFoundError, match="models ship in a checkout"):
             kvae.pretrained.load("mnist_conv")
+
+
+def test_a_folder_of_the_same_name_hides_no_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits_dense" / "litert").mkdir(parents=True)  # such as its export
+    assert kvae.pretrained.find("digits_dense") == kvae.pretrained.HOME / "digits_dense" / "model.keras"
+    (tmp_path / "digits_dense" / "model.keras").touch()
+    assert kvae.pretrained.find("digits_dense").read_bytes() == b""

@@ -58,3 +58,15 @@ def test_in_a_functional_model_that_is_saved(tmp_path, jit_compile):
 def test_under_mixed_precision(dtype_policy):
     dtype_policy("mixed_bfloat16")
     assert kvae.Sampling()(tf.cast(PARAMS, tf.bfloat16)).dtype == tf.float32
+
+
+def test_bad_input():
+    for shape in ((1, 5, 8), (8,)):
+        with pytest.raises(ValueError, match=r"must be encoder outputs \[batch, parameters\].*Received: \["):
+            kvae.Sampling()(tf.zeros(shape))
+    with pytest.raises(ValueError, match="must be of one width. Received: 3 and 1"):
+        kvae.Sampling()([tf.zeros([2, 3]), tf.zeros([2, 1])])
+    noise = tf.ones([3, 6, 4])
+    np.testing.assert_allclose(kvae.Sampling()(tf.zeros([3, 6, 8]), noise=noise), noise)
+    with pytest.raises(ValueError, match="`seed` must be an int"):
+        kvae.Sampling(seed=None)

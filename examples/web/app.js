@@ -67,16 +67,17 @@ function valueRange() {
 
 function makeSliders() {
   const reach = view.golden.z.flat().reduce((most, value) => Math.max(most, Math.ceil(Math.abs(value))), 3);
-  for (const [input, values, low, high] of [
-    ["z", view.z, -reach, reach],
-    ["c", view.c ?? [], 0, 1],
+  const classes = view.bundle.manifest.model.num_classes; // where c is a label
+  for (const [input, values, low, high, step] of [
+    ["z", view.z, -reach, reach, 0.01],
+    ["c", view.c ?? [], 0, classes ? classes - 1 : 1, classes ? 1 : 0.01],
   ]) {
     values.forEach((_, index) => {
       const label = document.createElement("label");
       label.dataset.input = input;
-      label.innerHTML = `<span>${input}<sub>${index}</sub></span><input type="range" step="0.01" /><output></output>`;
+      label.innerHTML = `<span>${input}<sub>${index}</sub></span><input type="range" /><output></output>`;
       const slider = label.querySelector("input");
-      Object.assign(slider, { min: low, max: high });
+      Object.assign(slider, { min: low, max: high, step });
       slider.addEventListener("input", () => {
         stopMorph();
         view[input][index] = slider.valueAsNumber;
@@ -163,8 +164,9 @@ async function start() {
   view.golden = await view.bundle.golden();
   const { manifest } = view.bundle;
   const [height, width, channels] = imageShape();
-  if (!width || ![1, 3].includes(channels)) {
-    throw new Error(`This page draws images. The data have the shape [${manifest.model.data_shape}].`);
+  if (!width || ![1, 3].includes(channels) || view.golden.x_mean[0].length !== height * width * channels) {
+    const { length } = view.golden.x_mean[0]; // of classes there are more than data
+    throw new Error(`This page draws images. The data have the shape [${manifest.model.data_shape}], E[x|z] ${length} values.`);
   }
   Object.assign(element("image"), { width, height });
   view.z = Array(manifest.model.latent_dim).fill(0);

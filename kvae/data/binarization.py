@@ -42,13 +42,17 @@ def dynamic_binarization(x, batch_size=128, seed=0, shuffle=True, condition=None
         `tf.data.Dataset` of float32 batches x, or ((x, condition),).
 
     Raises:
-        ValueError: for values outside [0, 1].
+        ValueError: for values outside [0, 1], or a condition of another length.
 
     Example:
         >>> vae.fit(kvae.data.dynamic_binarization(data.x_train, batch_size=128), epochs=20)
     """
 
     arrays = (_unit_interval(x),) if condition is None else (_unit_interval(x), np.asarray(condition))
+    if len(arrays[-1]) != len(arrays[0]):
+        raise ValueError(
+            f"`condition` must have as many rows as x. Received: {len(arrays[-1])} rows, and {len(arrays[0])} of x."
+        )
     seed = checks.check_seed(seed)
 
     def transform(batch, key, number):

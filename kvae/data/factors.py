@@ -87,7 +87,12 @@ class Factors:
         num_examples = checks.check_count("num_examples", num_examples)
         factors = np.random.default_rng(rng).integers(self.sizes, size=(num_examples, len(self.sizes)))
         for name, values in (fixed or {}).items():
-            factors[:, self.column(name)] = values
+            column, values = self.column(name), np.asarray(values)
+            if values.dtype.kind not in "iu":  # which an assignment would cut off
+                raise ValueError(
+                    f"The factor {name!r} is held at the number of one of its values, an int. Received: {values.tolist()!r}"
+                )
+            factors[:, column] = values
         return self.checked(factors)
 
     def draw(self, num_examples, rng=0, fixed=None):

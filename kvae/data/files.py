@@ -34,7 +34,7 @@ def read_arrays(path):
 
 def read_table(path):
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets mark their files
             rows = [row for row in csv.reader(file) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"'{path}' is no readable .csv file: {error}") from None
@@ -78,19 +78,38 @@ READERS = {".npz": read_arrays, ".npy": read_arrays, ".csv": read_table}
 def from_arrays(arrays, path):
     if "x_train" in arrays and "x_test" in arrays:
         x_train, x_test = (_scaled(arrays[name], path) for name in ("x_train", "x_test"))
-        return Data(x_train, arrays.get("y_train"), x_test, arrays.get("y_test"))
+        if x_train.shape[1:] != x_test.shape[1:]:
+            raise ValueError(
+                f"x_train and x_test in '{path}' must hold examples of one shape. "
+                f"Received: {list(x_train.shape)} and {list(x_test.shape)}."
+            )
+        y_train, y_test = (
+            _labels(arrays, name, len(x), path) for name, x in (("y_train", x_train), ("y_test", x_test))
+        )
+        return Data(x_train, y_train, x_test, y_test)
     if "x" not in arrays and "x_train" not in arrays and len(arrays) != 1:
         raise ValueError(
             f"'{path}' must hold arrays x_train and x_test, or one array x. Received: {', '.join(sorted(arrays)) or 'none'}."
         )
     name = "x" if "x" in arrays else "x_train" if "x_train" in arrays else next(iter(arrays))
-    x, y = _scaled(arrays[name], path), arrays.get(name.replace("x", "y", 1)) if name != "y" else None
+    x = _scaled(arrays[name], path)
+    y = _labels(arrays, {"x": "y", "x_train": "y_train"}.get(name), len(x), path)
     if len(x) < 2:
         raise ValueError(f"'{path}' must hold at least two examples. Received: {len(x)}.")
     order = np.random.default_rng(0).permutation(len(x))
     train, test = np.split(order, [len(x) - max(1, len(x) // 10)])
     labels = (None, None) if y is None else (y[train], y[test])
     return Data(x[train], labels[0], x[test], labels[1])
+
+
+def _labels(arrays, name, count, path):
+    """The labels of that name, one for each of `count` examples, or None where there are none."""
+    y = arrays.get(name)
+    if y is not None and y.shape[:1] != (count,):
+        raise ValueError(
+            f"{name} in '{path}' must have a label for each of the {count} examples. Received: shape {list(y.shape)}."
+        )
+    return y[:, 0] if y is not None and y.shape == (count, 1) else y
 
 
 def _scaled(x, path):

@@ -49,14 +49,15 @@ def load(source):
     path = pathlib.Path(source)
     if path.is_dir():
         return files.from_arrays({"x": files.read_images(path)}, path)
-    if path.suffix not in files.READERS:
+    read = files.READERS.get(path.suffix.lower())
+    if read is None:
         raise ValueError(
             f"Unknown data set '{source}'. Known names: {', '.join(NAMES)}; or the path of an {', '.join(files.READERS)} file or "
             "of a folder of images."
         )
     if not path.is_file():
         raise FileNotFoundError(f"There is no file '{path}'.")
-    return files.from_arrays(files.READERS[path.suffix](path), path)
+    return files.from_arrays(read(path), path)
 
 
 def digits():

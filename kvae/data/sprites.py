@@ -27,6 +27,8 @@ class Sprites(Factors):
         shapes = (shapes,) if isinstance(shapes, str) else tuple(shapes)
         for shape in shapes:
             checks.check_choice("shapes", shape, SHAPES)
+        if not shapes or len(set(shapes)) < len(shapes):
+            raise ValueError(f"`shapes` must name at least one shape, and each once. Received: shapes={shapes!r}")
         counts = {"shape": len(shapes), **counts}
         varying = {name: count for name, count in counts.items() if count > 1}
         if not varying:

@@ -116,7 +116,7 @@ def bidirectional_gap(
         >>> print(kvae.evaluation.bidirectional_gap(vae, num_examples=100, num_steps=500))
     """
     check_generative(vae)
-    settings = _settings(num_steps, num_chains, num_leapfrog_steps, step_size)
+    settings, seed = _settings(num_steps, num_chains, num_leapfrog_steps, step_size), checks.check_seed(seed)
     x = vae.sample(num_examples, mean=False, seed=seed, condition=condition)
     # The z of `vae.sample`: sample i is made of the noise at stream i, row 0.
     z = vae.prior.from_noise(random.normal(seed, tf.range(num_examples), 0, vae.prior.noise_size), vae)

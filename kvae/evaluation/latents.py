@@ -78,7 +78,8 @@ class LatentStatistics:
     @property
     def verdict(self):
         """ "collapsed", "overloaded" or "healthy", by the rules of `latent_statistics`."""
-        if self.active_units == 0 or self.mutual_information < LEAST_INFORMATION:
+        uninformed = self.mutual_information < LEAST_INFORMATION and not self.saturated  # as of 2 examples
+        if self.active_units == 0 or uninformed:
             return "collapsed"
         most = max(MOST_MARGINAL_KL, MOST_MARGINAL_SHARE * self.kl)
         return "overloaded" if self.marginal_kl_lower > most else "healthy"
@@ -127,7 +128,8 @@ def latent_statistics(vae, x, num_samples=1, seed=0, num_examples=2000, batch_si
 
     The verdict is
 
-    - "collapsed" if no unit is active, or I(x; z) < log 2: the code tells less than one bit about x.
+    - "collapsed" if no unit is active, or I(x; z) < log 2: the code tells less than one bit about x, and less than
+      the examples could show.
     - "overloaded" if KL(q(z) || p(z)) is certainly, by its lower bound, more than 1 nat and more than a twentieth of the
       KL: draws from the prior fall where no codes are. See `kvae.priors.fit_mixture`, or raise beta.
     - "healthy" else. That I(x; z) reaches log N is no fault: any good code tells a few thousand examples apart.

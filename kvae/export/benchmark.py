@@ -119,9 +119,14 @@ def memory(path, kind, threads=1):
     command = [sys.executable, "-c", script, str(path), str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        raise RuntimeError(f"'{path}' did not run in a process of its own: {done.stderr.strip().splitlines()[-1]}")
+        raise RuntimeError(f"'{path}' did not run in a process of its own: {reason(done)}")
     grown = int(done.stdout.split()[-1])
     return grown if grown > 0 else None
+
+
+def reason(done):
+    """Why a process failed: its last words, or where it was killed and had none, its code."""
+    return (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}."])[-1]
 
 
 def _models(path):

@@ -13,7 +13,7 @@ from importlib import metadata
 import keras
 import numpy as np
 
-from kvae import checks
+from kvae import checks, networks
 from kvae.export import (
     card,
     converter,
@@ -29,10 +29,10 @@ from kvae.export import (
 from kvae.export.benchmark import Rows, measure
 from kvae.export.extras import available, require
 from kvae.export.onnx import onnx as export_onnx
-from kvae.export.report import ParityError, UnsupportedOperationError
+from kvae.export.report import LatencyError, ParityError, StructureError, UnsupportedOperationError
 from kvae.export.saved_model import saved_model
 from kvae.export.tflite import tflite
-from kvae.export.verification import Verification, verify
+from kvae.export.verification import Verification, check_latency, verify
 
 _ONNX_MODULES = ("tf2onnx", "onnx", "onnxruntime")
 _PRECISIONS = ("float32", "float16", "int8")
@@ -83,7 +83,7 @@ def bundle(vae, out, precisions="auto", calibration=None, onnx="auto", overwrite
         vae: built `kvae.VAE`. One in mixed precision is exported in float32.
         out: folder to make, with its parents.
         precisions: of the decoders, see `kvae.export.tflite`. All that are named have to agree with the model; "auto" is
-            float32 and, where they agree, float16 and int8.
+            float32 and, where they agree and int8 is not slowed down, float16 and int8.
         calibration: data for "int8_full", see there.
         onnx: True, False, or "auto" for True if the extra is installed.
         overwrite: whether a bundle that stands there may be replaced, once the new one is verified.
@@ -112,6 +112,10 @@ def bundle(vae, out, precisions="auto", calibration=None, onnx="auto", overwrite
         raise ValueError("`precisions` must name at least one. Received: none.")
     for each in precisions:
         checks.check_choice("precisions", each, converter.PRECISIONS)
+    if calibration is not None and "int8_full" not in precisions:
+        raise ValueError(
+            f"`calibration` is for 'int8_full', which is not among precisions={precisions!r}. Leave it out."
+        )
     checks.check_choice("onnx", onnx, ("auto", True, False))
     if onnx is True:
         require("onnx", *_ONNX_MODULES)
@@ -119,16 +123,16 @@ def bundle(vae, out, precisions="auto", calibration=None, onnx="auto", overwrite
         reports, skipped = _write_models(model, folder, precisions, optional, calibration, onnx)
         golden.write(folder / "golden", golden.make(model))
         shutil.copytree(SNIPPETS, folder / "snippets", ignore=shutil.ignore_patterns("__pycache__"))
-        if not warmup.write(folder / "saved_model" / "1", golden.read(folder / "golden")):
+        vectors = golden.read(folder / "golden")
+        if not warmup.write(folder / "saved_model" / "1", vectors):
             skipped["warm-up requests"] = 'tensorflow-serving-api is not installed: pip install "kvae[serving]"'
         scale = parity.data_scale(model)
         kinds = {name: (each.format, each.precision) for name, each in reports.items()}
         # Without a SavedModel's memory, which takes seconds to measure: a process that imports TensorFlow.
-        vectors = golden.read(folder / "golden")
         rows = measure(folder, kinds, vectors, scale, seconds=0.2, memory_of=("tflite", "onnx"))
-        picture = card.draw(model, folder, rows)
-        (folder / "README.md").write_text(card.text(model, rows, skipped, picture), encoding="utf-8")
-        content = _content(model, folder, reports, rows, skipped, scale)
+        picture, shape = card.draw(model, folder, rows), vectors["x_mean"].shape[1:]
+        (folder / "README.md").write_text(card.text(model, shape, rows, skipped, picture), encoding="utf-8")
+        content = _content(model, shape, folder, reports, rows, skipped, scale)
         manifest.write(folder, {**content, "files": manifest.listing(folder)})
         verification = dataclasses.replace(verify(folder), path=pathlib.Path(out))
     reports = {name: dataclasses.replace(each, path=pathlib.Path(out, name)) for name, each in reports.items()}
@@ -139,22 +143,27 @@ def _write_models(vae, folder, precisions, optional, calibration, onnx):
     """({path: Report}, {what was left out: why})."""
     reports, skipped = {}, {}
     for precision in precisions:
-        name = f"litert/decoder_{precision}.tflite"
+        name, data = f"litert/decoder_{precision}.tflite", calibration if precision == "int8_full" else None
         try:
-            reports[name] = tflite(vae, folder / name, precision=precision, calibration=calibration)
-        except ParityError as error:
+            reports[name] = tflite(vae, folder / name, precision=precision, calibration=data)
+            if precision == "int8" and precision in optional:
+                check_latency(*(loaded.load(folder / f"litert/decoder_{each}.tflite") for each in ("int8", "float32")))
+        except (ParityError, LatencyError) as error:
             if precision not in optional:
                 raise
+            reports.pop(name, None)
+            (folder / name).unlink(missing_ok=True)
             skipped[name] = str(error)
     name, wanted = "litert/vae_float32.tflite", endpoints.names(vae)
+    unfit = (UnsupportedOperationError, StructureError)  # as the loop of a recurrent encoder is
     try:
         try:
             reports[name] = tflite(vae, folder / name, signatures=wanted)
-        except UnsupportedOperationError as error:
+        except unfit as error:
             skipped[f"{name}: score"] = str(error)
             wanted = [each for each in wanted if each != "score"]
             reports[name] = tflite(vae, folder / name, signatures=wanted)
-    except UnsupportedOperationError as error:
+    except unfit as error:
         skipped.pop(f"{name}: score", None)
         skipped[name] = str(error)
     reports["saved_model/1"] = saved_model(vae, folder / "saved_model" / "1")
@@ -168,7 +177,7 @@ def _write_models(vae, folder, precisions, optional, calibration, onnx):
     return reports, skipped
 
 
-def _content(vae, folder, reports, rows, skipped, scale):
+def _content(vae, shape, folder, reports, rows, skipped, scale):
     """What the manifest says, but for the files."""
     measured = {row.file: row for row in rows}
     return {
@@ -178,13 +187,14 @@ def _content(vae, folder, reports, rows, skipped, scale):
             "latent_dim": vae.latent_dim,
             "data_shape": list(vae.data_shape),
             "condition_shape": None if vae.condition_shape is None else list(vae.condition_shape),
+            "num_classes": networks.num_classes(vae.encoder, vae.decoder),
             "decoder_parameters": vae.decoder.count_params(),
             "encoder_parameters": vae.encoder.count_params(),
         },
         "prior": {**_part(vae.prior), "noise_size": vae.prior.noise_size} if vae.generative else None,
         "posterior": _part(vae.posterior),
         "likelihood": {**_part(vae.likelihood), "support": _support(vae)},
-        "preprocessing": _preprocessing(vae),
+        "preprocessing": _preprocessing(vae, shape),
         "random": {
             "generator": "Threefry2x32-20, and Box-Muller on words of 24 bits; see kvae.random",
             "known_answer": list(golden.KNOWN_ANSWERS[0]),
@@ -226,11 +236,15 @@ def _model(vae, path, report, row):
 
 def _tensor(vae, exported, name, side, key):
     """Type, shape and range of an input or output."""
-    words = {"seed": [-(2**31), 2**31 - 1], "n": [1, 2**31 - 1], "stream": [0, 2**31 - 1], "stddev": [0, None]}
+    ranges = {"seed": [-(2**31), 2**31 - 1], "n": [1, 2**31 - 1], "stream": [0, 2**31 - 1], "stddev": [0, None]}
+    ranges |= {"x": _support(vae), "x_mean": _support(vae)}
+    shape = list(exported.signatures[name][side][key])
+    if len(shape) > 1 + len(vae.data_shape):  # the probabilities of classes
+        ranges["x_mean"] = [0.0, 1.0]
     return {
         "dtype": exported.dtype(name, key),
-        "shape": list(exported.signatures[name][side][key]),
-        "range": _support(vae) if key in ("x", "x_mean") else words.get(key),
+        "shape": shape,
+        "range": ranges.get(key),
     }
 
 
@@ -241,11 +255,12 @@ def _support(vae):
     return [float(bound) if abs(bound) < float("inf") else None for bound in vae.likelihood.support]
 
 
-def _preprocessing(vae):
+def _preprocessing(vae, shape):
     support = _support(vae)
     inside = "any real numbers" if support is None or support == [None, None] else f"values in {support}"
     missing = " NaN means that a value was not observed." if vae.missing is not None else ""
-    return f"x is float32 of shape {list(vae.data_shape)}, {inside}, scaled as in training.{missing} x_mean is alike."
+    alike = "alike" if shape == tuple(vae.data_shape) else f"of shape {list(shape)}, with the probabilities of classes"
+    return f"x is float32 of shape {list(vae.data_shape)}, {inside}, scaled as in training.{missing} x_mean is {alike}."
 
 
 def _part(layer):

@@ -56,9 +56,10 @@ def examples(vae, signatures, forms, data):
     def iterate():
         for form in forms:
             for name, arrays in rows.items():
-                number = len(next(iter(arrays.values())))
+                number = max(form.batch_size, len(next(iter(arrays.values()))))
+                whole = {key: np.resize(value, (number, *value.shape[1:])) for key, value in arrays.items()}
                 for start in range(0, number - form.batch_size + 1, form.batch_size):
-                    part = {key: value[start : start + form.batch_size] for key, value in arrays.items()}
+                    part = {key: value[start : start + form.batch_size] for key, value in whole.items()}
                     yield endpoints.signature_name(name, form.batch_size), part
 
     return iterate
@@ -67,7 +68,7 @@ def examples(vae, signatures, forms, data):
 def _rows(vae, name, form, x, c):
     if name != "decode":
         x = np.nan_to_num(x)
-        x = np.round(255 * x).astype("uint8") if form.input_dtype == "uint8" else x
+        x = np.round(255 * np.clip(x, 0, 1)).astype("uint8") if form.input_dtype == "uint8" else x
         return {"x": x} if c is None else {"x": x, "c": c}
     corners = np.float32([[3], [-3]]) * np.ones([1, vae.latent_dim], "float32")
     z = [references.prior_draws(vae, _NUM_DRAWS), corners]

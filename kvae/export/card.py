@@ -37,15 +37,15 @@ def _value_range(vae, x_mean):
     return float(x_mean.min()), max(float(x_mean.max()), float(x_mean.min()) + 1e-6)
 
 
-def text(vae, rows, skipped, picture):
-    """The README of a bundle, in Markdown."""
+def text(vae, shape, rows, skipped, picture):
+    """The README of a bundle, in Markdown; `shape` is that of one x_mean."""
     parts = ", ".join(type(each).__name__ for each in (vae.likelihood, vae.posterior, vae.prior))
-    condition = "" if vae.condition_shape is None else f" and c `[1, {', '.join(map(str, vae.condition_shape))}]`"
+    condition = "" if vae.condition_shape is None else f" and c `{[1, *vae.condition_shape]}`"
     lines = [
         f"# {vae.name}, exported",
         "",
         f"A variational autoencoder ({parts}): the decoder takes z `[1, {vae.latent_dim}]`{condition} and gives x_mean",
-        f"`[1, {', '.join(map(str, vae.data_shape))}]`, E[x|z], all in float32. Details are in `kvae_export.json`.",
+        f"`{[1, *shape]}`, E[x|z], all in float32. Details are in `kvae_export.json`.",
         "",
         str(rows),
         "",

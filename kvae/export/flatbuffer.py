@@ -87,7 +87,8 @@ def check_structure(data, num_params=0, bytes_per_param=4):
         problems.append(f"TRANSPOSE_CONV of version {newer[-1]}, where GPU delegates end at {_MAX_TRANSPOSE_CONV}")
     if dynamic := _dynamic_tensors(_unpack(data)):
         problems.append(
-            f"{len(dynamic)} tensors without a fixed shape, which GPU delegates refuse, the first {dynamic[0]}"
+            f"{len(dynamic)} tensors without a fixed shape, which GPU delegates refuse, the first {dynamic[0]} (a recurrent "
+            "layer has none with unroll=True)"
         )
     least = 0.9 * num_params * bytes_per_param
     if len(data) < least:

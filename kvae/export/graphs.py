@@ -3,6 +3,8 @@
 import math
 import re
 
+import tensorflow as tf
+
 _RANDOM = ("Random", "Multinomial", "TruncatedNormal", "RngReadAndSkip", "RngSkip")
 
 
@@ -12,7 +14,8 @@ def is_impure(operation):
 
 
 def find(graph, vae, is_wanted):
-    """In words, where a graph holds operations of a type for which `is_wanted(type)`; "" if nowhere.
+    """In words, where a graph holds operations of a type for which `is_wanted(type)`; if some compute
+    in float64, these alone; "" if nowhere.
 
     Example:
         >>> find(graph, vae, lambda operation: operation == "Erf")
@@ -21,7 +24,10 @@ def find(graph, vae, is_wanted):
     definition = graph.as_graph_def()
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     layers = {layer.name for layer in vae._flatten_layers()}
-    found = {(node.op, _layer(node.name, layers)) for node in nodes if is_wanted(node.op)}
+    nodes = [node for node in nodes if is_wanted(node.op)]
+    # A format that has an operation may lack it in float64.
+    double = [node for node in nodes if node.attr["T"].type == tf.float64.as_datatype_enum]
+    found = {(f"{node.op}{' in float64' if double else ''}", _layer(node.name, layers)) for node in double or nodes}
     return ", ".join(f"{operation} (in {where})" for operation, where in sorted(found))
 
 

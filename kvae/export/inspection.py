@@ -7,7 +7,7 @@ import pathlib
 import zipfile
 
 from kvae.export import flatbuffer, loaded, manifest, outputs
-from kvae.export.extras import require
+from kvae.export.extras import available, require
 from kvae.export.tables import table
 
 
@@ -63,7 +63,7 @@ def inspect(path):
     Raises:
         FileNotFoundError: if there is nothing.
         ValueError: if it is no export, or is damaged.
-        MissingExtraError: for an ONNX file, without onnx and onnxruntime.
+        MissingExtraError: for an ONNX file by itself, without onnx and onnxruntime. In a bundle it is left out.
 
     Example:
         >>> kvae.export.inspect("decoder.tflite").operations[0]
@@ -71,7 +71,9 @@ def inspect(path):
     """
     path = outputs.as_path(path)
     if manifest.is_bundle(path):
-        return Inspections(inspect(path / name) for name in manifest.read(path)["models"])
+        models = manifest.read(path)["models"].items()
+        there = available("onnx", "onnxruntime")
+        return Inspections(inspect(path / name) for name, each in models if there or each["format"] != "onnx")
     exported = loaded.load(path)
     kind = loaded.format_of(path)
     operations, metadata = {"tflite": _tflite, "onnx": _onnx, "saved_model": _saved_model}[kind](path)

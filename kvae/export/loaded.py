@@ -181,9 +181,12 @@ class Exported:
                 wanted = ", ".join(map(str, ["batch", *shape[1:]] if shape else []))
                 raise ValueError(f"`{key}` must have shape [{wanted}] for `{name}`. Received: {list(given)}.")
         rows = {each.shape[0] for each in arrays.values() if each.ndim}
+        if len(rows) > 1:
+            given = ", ".join(f"`{key}` {len(each)}" for key, each in arrays.items() if each.ndim)
+            raise ValueError(f"`{name}` needs equally many rows of all its inputs. Received: {given}.")
         if rows == {0}:  # for which some kernels give another shape
-            shapes = self.signatures[name]["outputs"]
-            return {key: np.empty((0, *shape[1:]), "float32") for key, shape in shapes.items()}
+            shapes, dtypes = self.signatures[name]["outputs"], self._runtime.dtypes[name]
+            return {key: np.empty((0, *shape[1:]), dtypes[key]) for key, shape in shapes.items()}
         return self._runtime.run(name, arrays)
 
     def _samples(self, seed, n, conditions):
@@ -250,10 +253,15 @@ def _data(outputs):
 
 
 def _cast(name, values, dtype):
-    values, whole = np.asarray(values), np.asarray(values, dtype)
-    if whole.dtype == np.uint8 and not np.array_equal(values, whole):
-        raise ValueError(f"`{name}` must hold whole numbers from 0 to 255. Received: {values.dtype} values of others.")
-    return whole
+    values = np.asarray(values)
+    with np.errstate(invalid="ignore"):  # NaN among them is refused below
+        cast = values.astype(dtype)
+    if cast.dtype.kind in "iu" and not np.array_equal(values, cast):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        raise ValueError(
+            f"`{name}` must hold whole numbers from {low} to {high}. Received: {values.dtype} values of others."
+        )
+    return cast
 
 
 def _as_int32(seed):

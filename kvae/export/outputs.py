@@ -26,13 +26,12 @@ def new_file(path, suffix, overwrite):
     """
     if as_path(path).suffix != suffix:
         raise ValueError(f"`path` must end in {suffix}. Received: '{path}'. Try '{path}{suffix}'.")
-    target = _target(path, overwrite)
-    if target.is_dir():
-        raise FileExistsError(f"A file cannot be written to '{path}', which is a folder. Give another path.")
+    target = _free_for_file(path, overwrite)
     with _sibling(target, path) as sibling:
         with _writing(path):
             sibling.touch()
         yield sibling
+        _free_for_file(path, overwrite)  # still: others may have been at work meanwhile
         with _writing(path):
             os.replace(sibling, target)
 
@@ -40,16 +39,12 @@ def new_file(path, suffix, overwrite):
 @contextlib.contextmanager
 def new_folder(path, overwrite, marker):
     """As `new_file`, for a folder. One that exists is replaced as a whole, and only if it is empty or holds `marker`."""
-    target = _target(path, overwrite)
-    if target.exists() and not (target.is_dir() and ((target / marker).exists() or not any(target.iterdir()))):
-        raise FileExistsError(
-            f"'{path}' exists and was not made by this exporter: it holds no {marker}. overwrite=True would delete what "
-            "is in it, so it was left alone. Give another path, or remove it yourself."
-        )
+    target = _free_for_folder(path, overwrite, marker)
     with _sibling(target, path) as sibling:
         with _writing(path):
             sibling.mkdir()
         yield sibling
+        _free_for_folder(path, overwrite, marker)
         with _writing(path), _moved_away(target):
             os.rename(sibling, target)
 
@@ -76,6 +71,23 @@ def _target(path, overwrite):
         exists = target.exists()
     if exists and not overwrite:
         raise FileExistsError(f"'{path}' exists. Pass overwrite=True to replace it, or give another path.")
+    return target
+
+
+def _free_for_file(path, overwrite):
+    target = _target(path, overwrite)
+    if target.is_dir():
+        raise FileExistsError(f"A file cannot be written to '{path}', which is a folder. Give another path.")
+    return target
+
+
+def _free_for_folder(path, overwrite, marker):
+    target = _target(path, overwrite)
+    if target.exists() and not (target.is_dir() and ((target / marker).exists() or not any(target.iterdir()))):
+        raise FileExistsError(
+            f"'{path}' exists and was not made by this exporter: it holds no {marker}. overwrite=True would delete what "
+            "is in it, so it was left alone. Give another path, or remove it yourself."
+        )
     return target
 
 

@@ -75,6 +75,7 @@ def tflite(
         ValueError: if it is not built, the network draws random numbers in inference, the path does not end in
             `.tflite`, an argument is unknown or does not fit the model, or calibration data are needed or wrong.
         UnsupportedOperationError: if the functions use operations that TFLite does not have; they are named.
+        StructureError: if the file is refused by GPU delegates, as loops are.
         FileExistsError: if `path` exists and may not be replaced.
         OSError: if `path` cannot be written.
         ParityError: if the file does not compute what the VAE does, to what `precision` allows. Nothing is left behind.
@@ -89,7 +90,11 @@ def tflite(
     model = float32.exportable(vae)
     forms = _forms(model, output, batch_sizes, input_dtype, output_dtype)
     signatures = _checked_signatures(model, signatures, precision, output)
-    data = calibrating.checked(model, calibration) if precision == "int8_full" else None
+    if calibration is not None and precision != "int8_full":
+        raise ValueError(
+            f"`calibration` is for precision='int8_full', which fixes ranges. Leave it out. Received: precision={precision!r}"
+        )
+    data = calibrating.checked(model, calibration)
     examples = calibrating.examples(model, signatures, forms, data) if precision == "int8_full" else None
     with outputs.new_file(path, loaded.SUFFIX, overwrite) as file:
         content, quantizer, num_weights = _convert(model, signatures, forms, precision, examples)

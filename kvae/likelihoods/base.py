@@ -9,7 +9,7 @@ from kvae.likelihoods import distributions
 
 tfd = tfp.distributions
 
-# Scales and rates from 3e-7 to 4e8: wide enough for any data, narrow enough that densities and their gradients stay
+# Scales and rates from 3e-7 to 5e8: wide enough for any data, narrow enough that densities and their gradients stay
 # finite in float32. Outside, the bound holds and the gradient is zero.
 LOG_RANGE = (-15.0, 20.0)
 

@@ -109,7 +109,7 @@ class Joint(Likelihood):
 
     def log_prob(self, params, x, mask=None, training=False):
         params = tf.split(tf.cast(params, tf.float32), self._params_sizes(), axis=-1)
-        zipped = zip(self.likelihoods, params, self._columns(x), self._columns(mask), strict=True)
+        zipped = zip(self.likelihoods, params, self._columns(tf.cast(x, tf.float32)), self._columns(mask), strict=True)
         return tf.add_n([each.log_prob(own, x, mask, training) for each, own, x, mask in zipped])
 
     def check(self, values, name="x"):

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from kvae import replicas
+from kvae import checks, replicas
 from kvae.likelihoods.base import Likelihood, bounded_exp
 
 tfd = tfp.distributions
@@ -34,12 +34,12 @@ class LocationScale(Likelihood):
         if isinstance(scale, str) or scale is None:
             fine = scale in words
         else:
-            fine = isinstance(scale, (int, float)) and not isinstance(scale, bool) and 0 < scale < math.inf
+            fine = checks.is_number(scale) and 0 < scale < math.inf
         if not fine:
             raise ValueError(
                 f"`scale` must be a positive number, or None to learn it, or one of {words[1:]}. Received: scale={scale!r}"
             )
-        self.scale = scale
+        self.scale = float(scale) if checks.is_number(scale) else scale
 
     @property
     def num_params(self):
@@ -78,7 +78,7 @@ class LocationScale(Likelihood):
             return tf.where(weight > 0, self._from_power(tf.math.divide_no_nan(total, weight)), 1.0)
         if self.scale in (None, "feature", "decoder"):
             return bounded_exp(self.log_scale if log_scale is None else log_scale, *_LOG_SCALE_RANGE)
-        return float(self.scale)
+        return self.scale
 
     def log_prob(self, params, x, mask=None, training=False):
         """log p(x|z) `[...]` in nats. With the optimal scale, that of this batch in training, which is also kept."""
@@ -113,7 +113,8 @@ class Normal(LocationScale):
     None for one that is learned with the weights; "feature" for one learned per value of x, for columns of different
     noise; "decoder" where the noise depends on z; "optimal" for the root mean squared error of each batch, which needs
     no learning and is the fastest. A running mean of the latter over steps, of momentum 0.99, is what `evaluate` and
-    everything but training use; before any training it is 1. Learned scales stop at 3e-7 and 2e4.
+    everything but training use; before any training it is 1. Sample weights do not count in it. Learned scales stop at
+    3e-7 and 2e4.
 
     Reference: Rybkin et al. 2021 (sigma-VAE), arXiv:2006.13202, section 3; the last is its optimal sigma-VAE.
 
@@ -184,12 +185,12 @@ class StudentT(LocationScale):
 
     def __init__(self, df=5.0, scale=None, **kwargs):
         super().__init__(scale, **kwargs)
-        if isinstance(df, bool) or not isinstance(df, (int, float)) or not 1 < df < math.inf:
+        if not checks.is_number(df) or not 1 < df < math.inf:
             raise ValueError(f"`df` must be a number above 1, so that the mean exists. Received: df={df!r}")
-        self.df = df
+        self.df = float(df)
 
     def noise(self, location, scale):
-        return tfd.StudentT(float(self.df), location, scale)
+        return tfd.StudentT(self.df, location, scale)
 
     def standard(self, first, second):
         # Bailey 1994, "Polar generation of random variates with the t-distribution", Mathematics of Computation 62

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from kvae import checks
 from kvae.likelihoods import distributions
 from kvae.likelihoods.base import Likelihood, bounded_exp
 
@@ -38,7 +39,7 @@ class Beta(Likelihood):
     """Fractions between 0 and 1, whose noise may lie at both ends; the decoder gives logits and log-concentrations.
 
     The mean is sigmoid(first output); the second is the logarithm of the concentration k, so that the parameters of the
-    distribution are mean * k and (1 - mean) * k, each held between 3e-7 and 4e8. At 0 and 1 the density may be infinite:
+    distribution are mean * k and (1 - mean) * k, each held between 3e-7 and 5e8. At 0 and 1 the density may be infinite:
     x is taken no nearer to them than `epsilon`. Where many values are exactly 0 or 1, another likelihood is better.
 
     Reference: Ferrari and Cribari-Neto 2004, "Beta regression for modelling rates and proportions", Journal of Applied
@@ -60,9 +61,9 @@ class Beta(Likelihood):
 
     def __init__(self, epsilon=1e-6, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(epsilon, (int, float)) or not 1e-7 <= epsilon < 0.5:  # float32 does not know 1 - 1e-8
+        if not checks.is_number(epsilon) or not 1e-7 <= epsilon < 0.5:  # float32 does not know 1 - 1e-8
             raise ValueError(f"`epsilon` must lie between 1e-7 and 0.5. Received: epsilon={epsilon!r}")
-        self.epsilon = epsilon
+        self.epsilon = float(epsilon)
 
     def base(self, logit, log_concentration):
         concentration1 = bounded_exp(tf.math.log_sigmoid(logit) + log_concentration)

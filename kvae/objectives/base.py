@@ -1,7 +1,6 @@
 """What the objectives share: their base class, means over samples and batches, and the checks of their arguments."""
 
 import math
-import numbers
 
 import tensorflow as tf
 
@@ -48,7 +47,7 @@ def batch_mean(values):
 
 def check_number(name, value, minimum=0.0):
     """`value` as a float if it is finite and at least `minimum`, else ValueError."""
-    if not _is_real(value) or not math.isfinite(value) or value < minimum:
+    if not checks.is_number(value) or not math.isfinite(value) or value < minimum:
         bound = "" if minimum == -math.inf else f", {'zero' if minimum == 0 else minimum} or larger"
         raise ValueError(f"`{name}` must be a number{bound}. Received: {name}={value!r}")
     return float(value)
@@ -57,7 +56,3 @@ def check_number(name, value, minimum=0.0):
 def check_num_samples(num_samples):
     """`num_samples` if it is a whole number of at least 1, else ValueError."""
     return checks.check_count("num_samples", num_samples)
-
-
-def _is_real(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)

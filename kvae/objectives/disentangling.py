@@ -211,10 +211,11 @@ class DIP(Objective):
 
     def _covariance(self, posterior):
         try:
-            mean = posterior.mean()  # [B, D]
+            # Asked of kind "i" too: what has no covariance in closed form, as a flow, may have another point for its `mean`.
+            mean, within = posterior.mean(), posterior.covariance()  # [B, D], [B, D, D]
             centred = mean - tf.reduce_mean(mean, axis=0)
             covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(mean)[0], mean.dtype)
-            return covariance if self.kind == "i" else covariance + tf.reduce_mean(posterior.covariance(), axis=0)
+            return covariance if self.kind == "i" else covariance + tf.reduce_mean(within, axis=0)
         except NotImplementedError as error:
             raise ValueError(
                 "DIP needs a posterior with a mean and a covariance in closed form, such as 'diagonal_normal'. "

@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 
-from kvae import checks, inputs, networks
+from kvae import checks, inputs, likelihoods, networks
 from kvae.plots.grid import fit, grid
 from kvae.plots.latents import check_dimensions, most_active
 
@@ -33,8 +33,8 @@ def reconstructions(vae, x, num_examples=10, **display):
     x = _arrays(vae, x)
     x = tuple(each[:num_examples] for each in x) if isinstance(x, tuple) else x[:num_examples]
     originals = np.asarray(x[0] if isinstance(x, tuple) else x)
-    examples = np.concatenate([originals, vae.reconstruct(x)])
-    return grid(examples, len(originals), row_labels=("original", "reconstruction"), **display)
+    examples = np.concatenate([originals, _as_data(vae.likelihood, vae.reconstruct(x), originals.ndim)])
+    return _grid(vae, examples, len(originals), row_labels=("original", "reconstruction"), **display)
 
 
 def samples(vae, num_samples=64, seed=None, condition=None, **display):
@@ -57,7 +57,8 @@ def samples(vae, num_samples=64, seed=None, condition=None, **display):
         >>> kvae.plots.samples(vae, seed=1)
     """
     condition = _conditions(vae, condition, checks.check_count("num_samples", num_samples))
-    return grid(vae.sample(num_samples, seed=seed, condition=condition), **display)
+    means = vae.sample(num_samples, seed=seed, condition=condition)
+    return _grid(vae, _as_data(vae.likelihood, means, 1 + len(vae.data_shape)), **display)
 
 
 def manifold(vae, num_steps=20, limit=2.0, condition=None, **display):
@@ -94,7 +95,7 @@ def manifold(vae, num_steps=20, limit=2.0, condition=None, **display):
     values = np.array([normal.inv_cdf(share) for share in shares])
     z = np.stack(np.meshgrid(values, values[::-1]), axis=-1).reshape(-1, 2)
     labels = _tick_labels(values)
-    figure = grid(_decode(vae, z, condition), num_steps, row_labels=labels[::-1], column_labels=labels, **display)
+    figure = _grid(vae, _decode(vae, z, condition), num_steps, row_labels=labels[::-1], column_labels=labels, **display)
     (axes,) = figure.axes
     size = axes.bbox.size
     axes.set(xlabel="z[0]", ylabel="z[1]")
@@ -138,7 +139,7 @@ def interpolations(vae, x_start, x_end, num_steps=10, **display):
     labelled = networks.num_classes(vae.encoder, vae.decoder) is not None
     condition = None if start[1] is None else line(start[1], end[1], shares.round() if labelled else shares)
     labels = ["start", *[""] * (num_steps - 2), "end"]
-    return grid(_decode(vae, line(start[0], end[0]), condition), num_steps, column_labels=labels, **display)
+    return _grid(vae, _decode(vae, line(start[0], end[0]), condition), num_steps, column_labels=labels, **display)
 
 
 def traversals(vae, x=None, dimensions=None, num_steps=9, limit=3.0, condition=None, **display):
@@ -176,7 +177,7 @@ def traversals(vae, x=None, dimensions=None, num_steps=9, limit=3.0, condition=N
     for row, dimension in enumerate(dimensions):
         z[row, :, dimension] = values
     labels = {"row_labels": [f"z[{each}]" for each in dimensions], "column_labels": _tick_labels(values)}
-    return grid(_decode(vae, z.reshape(-1, vae.latent_dim), condition), num_steps, **labels, **display)
+    return _grid(vae, _decode(vae, z.reshape(-1, vae.latent_dim), condition), num_steps, **labels, **display)
 
 
 def _arrays(vae, x):
@@ -209,7 +210,32 @@ def _decode(vae, z, condition):
     """E[x|z] of z `[N, D]` as numpy `[N, *data_shape]`."""
     condition = _conditions(vae, condition, len(z))
     points = z if condition is None else (z, condition)
-    return inputs.map_batches(lambda batch: vae.decode(batch).mean(), points, batch_size=256)
+    means = inputs.map_batches(lambda batch: vae.decode(batch).mean(), points, batch_size=256)
+    return _as_data(vae.likelihood, means, 1 + len(vae.data_shape))
+
+
+def _as_data(likelihood, means, ndim):
+    """Means as the data are, of `ndim` axes: of classes, whose means are probabilities, the most likely."""
+    if isinstance(likelihood, likelihoods.Joint):
+        sizes = [count * (each.num_classes if _is_of_classes(each) else 1) for each, count in likelihood.parts]
+        columns = np.split(means, np.cumsum(sizes)[:-1], axis=-1)
+        parts = [
+            part.reshape(*part.shape[:-1], count, each.num_classes).argmax(axis=-1) if _is_of_classes(each) else part
+            for part, (each, count) in zip(columns, likelihood.parts, strict=True)
+        ]
+        return np.concatenate(parts, axis=-1)
+    return means.argmax(axis=-1) if means.ndim > ndim else means
+
+
+def _is_of_classes(likelihood):
+    return isinstance(likelihood, likelihoods.Categorical)
+
+
+def _grid(vae, examples, *arguments, **display):
+    """A `grid`, in which black and white are the first and the last of classes, unless it is told otherwise."""
+    if _is_of_classes(vae.likelihood) and display.get("value_range") is None:
+        display["value_range"] = vae.likelihood.support
+    return grid(examples, *arguments, **display)
 
 
 def _tick_labels(values):

@@ -50,7 +50,7 @@ def grid(images, columns=None, image_shape=None, value_range=None, row_labels=No
 
     # Images are enlarged by whole factors and shown pixel by pixel; otherwise the pixels of one image differ in size.
     side = max(images.shape[1:3]) if is_image else 2 * style.CELL
-    room = min(style.WIDTH // columns, max(style.CELL, side)) - style.GAP
+    room = max(1, min(style.WIDTH // columns, max(style.CELL, side)) - style.GAP)
     if is_image:
         zoom = max(1, room // side)
         tiles = images.repeat(zoom, axis=1).repeat(zoom, axis=2)

@@ -1,5 +1,8 @@
 """Priors fitted to the codes of a trained model: where draws from its own prior miss them."""
 
+import math
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,13 +14,16 @@ from kvae.priors.mixtures import NormalMixture
 
 # The share of the examples by which the fit of a flow is judged, and how many epochs it may be without progress.
 _HELD_OUT, _PATIENCE = 0.1, 15
+# The least variance of a component, as a share of that of the codes; scikit-learn takes it in their units.
+_LEAST_VARIANCE = 1e-6
 
 
 def fit_mixture(vae, x, num_components=10, covariance="full", num_samples=1, seed=0, batch_size=256):
     """The mixture of normals that fits the codes of x, z ~ q(z|x), best: scikit-learn's expectation-maximisation.
 
     The fitted prior serves `vae.sample(prior=...)`; or a new `kvae.VAE` of the same networks, whose likelihoods and
-    exports then use it. With `kvae.Autoencoder` the codes have no noise, and the prior makes it able to sample.
+    exports then use it. With `kvae.Autoencoder` the codes have no noise, and the prior makes it able to sample. A warning
+    says where the codes are more correlated than such a prior can be, see `kvae.posteriors.FullNormal`.
 
     References: Dai and Wipf 2019, arXiv:1903.05789 (a second stage that learns q(z)); Ghosh et al. 2020,
     arXiv:1903.12436 (a mixture of 10 normals fitted to the codes of an autoencoder).
@@ -58,13 +64,19 @@ def fit_mixture(vae, x, num_components=10, covariance="full", num_samples=1, see
             f"least {needed} examples. Received: {count}. Pass more of them, or a smaller `num_components`."
         )
     z = _codes(vae, params, seed, num_samples, batch_size)
-    kind = {"full": "full", "diagonal": "diag"}[covariance]
-    found = GaussianMixture(prior.num_components, covariance_type=kind, max_iter=500, random_state=seed % 2**32).fit(z)
+    found = GaussianMixture(
+        prior.num_components,
+        covariance_type={"full": "full", "diagonal": "diag"}[covariance],
+        reg_covar=_LEAST_VARIANCE * float(z.var(axis=0).mean()) or _LEAST_VARIANCE,  # codes may have any scale
+        max_iter=500,
+        random_state=seed % 2**32,
+    ).fit(z)
     prior.build(vae.data_shape, dim)
     prior.means.assign(found.means_)
     prior.logits.assign(np.log(found.weights_))
     if covariance == "full":
         factors = np.linalg.cholesky(found.covariances_)
+        _warn_of_correlation(factors)
         scales = [posteriors.full_params(np.zeros(dim), factor)[dim:] for factor in factors]
     else:
         scales = np.log(found.covariances_)
@@ -108,6 +120,7 @@ def fit_flow(
 
     Raises:
         ValueError: for fewer than 20 examples, an x that the model does not take, or codes that are not finite.
+        FloatingPointError: if training diverged.
         TypeError: if `vae` is no model of kvae.
 
     Example:
@@ -152,27 +165,39 @@ def fit_flow(
         shuffle=False,  # the data set does
         verbose=0,
     )
+    if not all(np.isfinite(each).all() for each in prior.get_weights()):
+        raise FloatingPointError(
+            f"The flow diverged and is of no use. Try a lower `learning_rate`. Received: learning_rate={learning_rate!r}"
+        )
     return prior
 
 
 def standardise(flow, z):
-    """Sets a new `Flow` to the normal with independent dimensions that has the means and variances of z `[N, D]`."""
+    """Sets a new `Flow` to the normal with independent dimensions that has the means and variances of z `[N, D]`.
+
+    Of the steps that move a dimension the last ones do it, as few as the scale takes: each has its bound.
+    """
     mean, log_scale, dim = z.mean(axis=0), np.log(z.std(axis=0) + 1e-6), z.shape[-1]
-    if flow.kind == "maf":  # which is written from z to the noise
-        targets = [(flow.steps[-1], -mean * np.exp(-log_scale), -log_scale)]
-    else:  # the last two steps move one half each
-        halves = [slice(0, dim // 2) if step.odd else slice(dim // 2, dim) for step in flow.steps[-2:]]
-        targets = [(step, mean[half], log_scale[half]) for step, half in zip(flow.steps[-2:], halves, strict=True)]
-    for step, shift, log_scale in targets:
-        raw = LOG_SCALE_BOUND * np.arctanh(np.clip(log_scale / LOG_SCALE_BOUND, -0.99, 0.99))
-        step.network.biases[-1].assign(np.concatenate([shift, raw]))
+    if flow.kind == "maf":
+        moves = [(slice(0, dim), flow.steps)]
+    else:  # one half each
+        moves = [(slice(0, dim // 2), flow.steps[1::2]), (slice(dim // 2, dim), flow.steps[::2])]
+    reach = 0.99 * LOG_SCALE_BOUND
+    for part, steps in moves:
+        steps = steps[-math.ceil(max(1.0, np.abs(log_scale[part]).max() / reach)) :]
+        for step in steps:
+            share, shift = log_scale[part] / len(steps), mean[part] if step is steps[-1] else 0.0 * mean[part]
+            if flow.kind == "maf":  # which is written from z to the noise
+                share, shift = -share, -shift * np.exp(-share)
+            raw = LOG_SCALE_BOUND * np.arctanh(np.clip(share, -reach, reach) / LOG_SCALE_BOUND)
+            step.network.biases[-1].assign(np.concatenate([shift, raw]))
 
 
 class _LogDensity(keras.Model):
     """log p(z) `[B, 1]`, as a model that Keras can train."""
 
     def __init__(self, prior):
-        super().__init__(name="log_density")
+        super().__init__(name="log_density", dtype="float32")
         self.prior = prior
 
     def call(self, z):
@@ -217,6 +242,18 @@ def _graph_of_codes(vae, params, seed, row, num_samples):
     noise = random.Noise(seed, random.EVALUATION, row).normal(vae.posterior.noise_size(params), num_samples)
     z = vae.posterior.from_noise(params, noise)  # [S, B, D]
     return tf.reshape(tf.transpose(z, [1, 0, 2]), [-1, vae.latent_dim])
+
+
+def _warn_of_correlation(factors):
+    """Warns if a component, of Cholesky factors `[K, D, D]`, is more correlated than a prior can be."""
+    most = posteriors.total_correlation(factors).max()
+    if most > posteriors.MAX_TOTAL_CORRELATION:
+        warnings.warn(
+            f"A component of the mixture has a total correlation of {most:.1f} nats, which is held to the "
+            f"{posteriors.MAX_TOTAL_CORRELATION:g} that float32 can represent: draws will be spread less than the codes. "
+            "Some dimensions of the code determine others; take covariance='diagonal', priors.fit_flow or fewer dimensions.",
+            stacklevel=3,
+        )
 
 
 def _check_model(vae):

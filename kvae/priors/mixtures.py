@@ -132,7 +132,7 @@ class VampPrior(Prior):
                 f"`x` must have at least as many rows as the VampPrior has components, {self.num_components}. "
                 f"Received: {len(x)} rows."
             )
-        rows = np.random.default_rng(seed).choice(len(x), self.num_components, replace=False)
+        rows = np.random.default_rng(checks.check_seed(seed) % 2**32).choice(len(x), self.num_components, replace=False)
         self.pseudo_inputs.assign(np.nan_to_num(x[np.sort(rows)].astype("float32")))
 
     def distribution(self, vae):

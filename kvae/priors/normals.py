@@ -1,5 +1,7 @@
 """Priors that are one normal."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -97,21 +99,29 @@ def _numbers(name, values, max_rank):
 
 
 def _check_scale(scale):
-    """Raises unless standard deviations are positive, and a matrix is the Cholesky factor of a covariance."""
+    """Raises unless standard deviations are positive, and a matrix is the Cholesky factor of a covariance; in float32."""
     if scale is None:
         return
     array = np.asarray(scale)
-    if array.ndim < 2:
-        if not (array > 0).all():
-            raise ValueError(f"`scale` must be positive: standard deviations. Received: scale={scale!r}")
-        return
-    if array.shape[0] != array.shape[1] or np.any(np.triu(array, 1)) or not (np.diag(array) > 0).all():
+    deviations = array if array.ndim < 2 else np.diag(array)  # of each dimension given the ones before it
+    if array.ndim == 2 and (
+        array.shape[0] != array.shape[1] or np.any(np.triu(array, 1)) or not (deviations > 0).all()
+    ):
         raise ValueError(
             "`scale` must be a lower triangular matrix with a positive diagonal: numpy.linalg.cholesky(covariance). "
             f"Received: scale={scale!r}"
         )
-    covariance = array @ array.T
-    total_correlation = 0.5 * np.log(np.diag(covariance)).sum() - np.log(np.diag(array)).sum()
+    if not (deviations > 0).all():
+        raise ValueError(f"`scale` must be positive: standard deviations. Received: scale={scale!r}")
+    least, most = (math.exp(end / 2) for end in posteriors.LOG_VAR_RANGE)
+    if deviations.min() < least or deviations.max() > most:
+        raise ValueError(
+            f"`scale` must hold standard deviations from {least:.1e} to {most:.0f}, which is what the variances of normals "
+            f"are kept to. Bring z to another scale. Received: scale={scale!r}"
+        )
+    if array.ndim < 2:
+        return
+    total_correlation = posteriors.total_correlation(array)
     if total_correlation > posteriors.MAX_TOTAL_CORRELATION:
         raise ValueError(
             f"`scale` means a total correlation of {total_correlation:.1f} nats; what float32 can represent ends at "

@@ -48,6 +48,11 @@ def test_factors_are_held():
         TUPLES.sample(2, fixed={"size": [0, 5]})
 
 
+def test_fractions_are_no_numbers_of_values():
+    with pytest.raises(ValueError, match="'size' is held at the number of one of its values, an int. Received: 0.9"):
+        Tuples({"size": 5}).sample(4, fixed={"size": 0.9})
+
+
 def test_data_has_the_first_categorical_factor_for_labels():
     cut = TUPLES.data(30, 10, seed=3)
     x, factors = TUPLES.draw(40, 3)

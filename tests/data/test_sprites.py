@@ -106,6 +106,8 @@ def test_smaller_grids():
         ({"shapes": "star"}, "must be one of 'square', 'ellipse', 'heart'"),
         ({"positions": 33}, "`positions` must be at most 32, a pixel apart"),
         ({"scales": 0}, "`scales` must be a whole number of at least 1"),
+        ({"shapes": ()}, "`shapes` must name at least one shape, and each once"),
+        ({"shapes": ("heart", "heart")}, "`shapes` must name at least one shape, and each once"),
         ({"shapes": "heart", "scales": 1, "orientations": 1, "positions": 1}, "nothing varies"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -136,3 +136,5 @@ def test_bad_input(linear):
         annealed_log_likelihood(vae, x[:0])
     with pytest.raises(TypeError, match="Received: Autoencoder"):
         bidirectional_gap(kvae.Autoencoder(*networks(params_size=3)))
+    with pytest.raises(ValueError, match="`seed` must be an int"):
+        bidirectional_gap(vae, seed=None)

@@ -10,6 +10,7 @@ from building import make_vae, networks
 import kvae
 from kvae.data import Factors, FactorTable
 from kvae.evaluation import SCORES, Encoded, disentanglement
+from kvae.evaluation.disentanglement import summary
 
 
 class Dots(Factors):
@@ -109,6 +110,18 @@ def test_arrays_of_ones_own(vae):
     assert result["mig"].num_examples == 400
     # All rows once, in another order.
     assert result["mig"].value == pytest.approx(kvae.evaluation.mig(vae.transform(x), factors).value, abs=1e-12)
+
+
+def test_tables_of_ones_own_are_encoded_a_part_at_a_time(vae, monkeypatch):
+    x, factors = DOTS.draw(50, 0)
+    table = FactorTable(x, factors, DOTS.names)
+    whole, _ = Encoded(vae, table, "sample", seed=7).draw(50, 3)
+    monkeypatch.setattr(summary, "_AT_ONCE", 20)
+    in_parts = Encoded(vae, table, "sample", seed=7)
+    sizes, encode = [], in_parts._encode
+    monkeypatch.setattr(in_parts, "_encode", lambda x: sizes.append(len(x)) or encode(x))
+    np.testing.assert_allclose(in_parts.draw(50, 3)[0], whole, atol=1e-5)
+    assert max(sizes) <= 20
 
 
 def test_what_is_refused(vae):

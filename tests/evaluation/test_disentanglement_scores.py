@@ -366,6 +366,10 @@ def test_bad_settings():
         factor_vae_score(table, batch_size=1)
     with pytest.raises(ValueError, match="`num_votes` must be a whole number of at least 1"):
         factor_vae_score(table, num_votes=0)
+    with pytest.raises(ValueError, match="`num_examples` must be a whole number of at least 2"):
+        factor_vae_score(table, num_examples=1)
+    with pytest.raises(ValueError, match="`num_batches` must be enough.*Received: num_batches=1"):
+        beta_vae_score(table, num_batches=1)
     with pytest.raises(ValueError, match="`seed` must be an int"):
         beta_vae_score(table, seed=0.5)
     for score in DRAWN_SCORES:

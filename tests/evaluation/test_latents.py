@@ -307,6 +307,9 @@ def test_rules_of_the_verdict():
     assert statistics_of(active=np.zeros(4, bool)).verdict == "collapsed"
     assert statistics_of(mutual_information=0.69).verdict == "collapsed"
     assert statistics_of(mutual_information=0.70).verdict == "healthy"
+    # of 2 examples nobody learns more than log 2
+    assert statistics_of(mutual_information=0.69, num_examples=2).verdict == "healthy"
+    assert statistics_of(mutual_information=0.60, num_examples=2).verdict == "collapsed"
     assert statistics_of(marginal_kl_lower=1.01).verdict == "overloaded"
     assert statistics_of(marginal_kl_lower=1.01, kl=30.0).verdict == "healthy"  # less than a twentieth
     assert statistics_of(marginal_kl_lower=1.51, kl=30.0).verdict == "overloaded"

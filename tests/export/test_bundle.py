@@ -236,6 +236,15 @@ def test_operations_that_tflite_does_not_have(tmp_path, one_process):
     assert kvae.export.load(tmp_path / "out").path.name == "decoder_float32.tflite"
 
 
+def test_a_recurrent_encoder_is_left_out(tmp_path, one_process):
+    recurrent = keras.layers.GRU(4, return_sequences=True)
+    encoder = keras.Sequential([keras.Input((5, 2)), recurrent, keras.layers.Flatten(), keras.layers.Dense(6)])
+    vae = randomised(kvae.VAE(encoder, kvae.networks.dense_decoder(3, (5, 2))))
+    report = kvae.export.bundle(vae, tmp_path / "out", precisions="float32", onnx=False)
+    assert "recurrent layer has none with unroll=True" in report.skipped["litert/vae_float32.tflite"]
+    assert set(report.models) == {"litert/decoder_float32.tflite", "saved_model/1"}
+
+
 def test_a_precision_that_is_too_coarse_is_left_out_unless_it_was_asked_for(tmp_path, monkeypatch, one_process):
     monkeypatch.setattr(references, "MIN_PSNR", {**references.MIN_PSNR, "int8": 300.0})
     report = kvae.export.bundle(make_vae("dense", (6,)), tmp_path / "out", onnx=False)
@@ -248,12 +257,47 @@ def test_a_precision_that_is_too_coarse_is_left_out_unless_it_was_asked_for(tmp_
     assert not (tmp_path / "other").exists()
 
 
+def test_an_int8_decoder_that_is_slow_is_left_out(tmp_path, monkeypatch, one_process):
+    monkeypatch.setattr(sys.modules["kvae.export.verification"], "ratio", lambda exported, baseline: 39.0)
+    report = kvae.export.bundle(make_vae("dense", (6,)), tmp_path / "out", onnx=False)
+    assert "39.0 times as long" in report.skipped["litert/decoder_int8.tflite"]
+    assert not (tmp_path / "out" / "litert" / "decoder_int8.tflite").exists()
+    assert "39.0 times as long" in (tmp_path / "out" / "README.md").read_text()
+    with pytest.raises(kvae.export.LatencyError):
+        kvae.export.bundle(make_vae("dense", (6,)), tmp_path / "other", precisions=("float32", "int8"), onnx=False)
+
+
+def test_probabilities_of_classes(tmp_path, one_process):
+    likelihood = kvae.likelihoods.Categorical(5)
+    encoder = kvae.networks.dense_encoder((6, 4, 1), 3)
+    vae = randomised(kvae.VAE(encoder, kvae.networks.dense_decoder(3, (6, 4, 5)), likelihood))
+    kvae.export.bundle(vae, tmp_path / "out", precisions="float32", onnx=False)
+    content = json.loads((tmp_path / "out" / "kvae_export.json").read_text())
+    signatures = content["models"]["litert/vae_float32.tflite"]["signatures"]
+    assert signatures["reconstruct"]["inputs"]["x"]["range"] == [0.0, 4.0]
+    assert signatures["reconstruct"]["outputs"]["x_mean"]["range"] == [0.0, 1.0]
+    assert content["preprocessing"].endswith("x_mean is of shape [6, 4, 1, 5], with the probabilities of classes.")
+    assert "x_mean\n`[1, 6, 4, 1, 5]`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_labels_in_the_card(tmp_path, one_process):
+    networks = (
+        kvae.networks.dense_encoder((6,), 3, num_classes=4),
+        kvae.networks.dense_decoder(3, (6,), num_classes=4),
+    )
+    kvae.export.bundle(randomised(kvae.VAE(*networks)), tmp_path / "out", precisions="float32", onnx=False)
+    assert "and c `[1]` and gives" in (tmp_path / "out" / "README.md").read_text()
+    assert json.loads((tmp_path / "out" / "kvae_export.json").read_text())["model"]["num_classes"] == 4
+
+
 def test_bad_input(tmp_path):
     vae = make_vae("dense", (6,))
     with pytest.raises(TypeError, match=r"must be a kvae\.VAE"):
         kvae.export.bundle("vae.keras", tmp_path / "out")
     with pytest.raises(ValueError, match="`precisions` must be one of 'float32', .* Received: precisions='int4'"):
         kvae.export.bundle(vae, tmp_path / "out", precisions=["float32", "int4"])
+    with pytest.raises(ValueError, match="`calibration` is for 'int8_full', which is not among precisions="):
+        kvae.export.bundle(vae, tmp_path / "out", calibration=np.zeros((9, 6)))
     with pytest.raises(ValueError, match="at least one"):
         kvae.export.bundle(vae, tmp_path / "out", precisions=[])
     with pytest.raises(ValueError, match="`onnx` must be one of 'auto'"):

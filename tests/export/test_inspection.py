@@ -1,5 +1,6 @@
 """`kvae.export.inspect`: what is read from the files alone."""
 
+import sys
 import zipfile
 
 import pytest
@@ -41,6 +42,11 @@ def test_bundle(image_bundle):
     found = kvae.export.inspect(image_bundle[0])
     assert [each.format for each in found].count("tflite") == 4 and len(found) == 6
     assert str(found).count("| operation ") == 6
+
+
+def test_bundle_without_the_extra(image_bundle, monkeypatch):
+    monkeypatch.setattr(sys.modules["kvae.export.inspection"], "available", lambda *modules: False)
+    assert {each.format for each in kvae.export.inspect(image_bundle[0])} == {"tflite", "saved_model"}
 
 
 def test_refused(tmp_path):

@@ -88,6 +88,7 @@ def test_files_in_whole_numbers(models, model_inputs, tmp_path):
     assert (exported.dtype("reconstruct", "x"), exported.dtype("decode", "z")) == ("uint8", "float32")
     got = exported.reconstruct(255 * x)
     assert got.dtype == np.uint8
+    assert exported.reconstruct(x[:0]).dtype == np.uint8
     # half a unit of 8 bits, from rounding, and a little for the float32 before it
     np.testing.assert_allclose(got, 255 * vae.reconstruct(x), rtol=0, atol=0.51)
     with pytest.raises(ValueError, match="`x` must hold whole numbers from 0 to 255. Received: float32 values"):
@@ -105,6 +106,16 @@ def test_files_that_draw(models, tmp_path):
     np.testing.assert_allclose(drawn.mean(axis=0), vae.decode(z[:1]).mean()[0], atol=5 * 0.025)
     with pytest.raises(ValueError, match="`decode` needs a seed. Received: seed=None"):
         exported.decode(z)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 6, 9])
+def test_files_of_several_rows_at_once(models, tmp_path_factory, rows):
+    vae, path = models["conv_normal"], tmp_path_factory.getbasetemp() / "batches.tflite"
+    if not path.exists():
+        kvae.export.tflite(vae, path, batch_sizes=(1, 4))
+    z = np.random.default_rng(0).normal(size=(rows, 4)).astype("float32")
+    got = kvae.export.load(path).run("decode_b4", z=z)["x_mean"]
+    np.testing.assert_allclose(got, vae.decode(z).mean(), rtol=0, atol=1e-5)
 
 
 def test_a_seed_where_nothing_is_drawn(load):
@@ -133,12 +144,21 @@ def test_wrong_inputs(saved_models):
         exported.run("decode", latent=np.zeros((1, 16)))
     with pytest.raises(ValueError, match="no signature `draw`. It has: `decode`, `encode`"):
         exported.run("draw")
+    for seed in (0.5, 2**31, np.nan):
+        with pytest.raises(ValueError, match="`seed` must hold whole numbers from -2147483648 to 2147483647"):
+            exported.run("sample", seed=seed, n=1)
     with pytest.raises(ValueError, match="`n` must be an int of at least 1. Received: n=0"):
         exported.sample(0, 0)
     with pytest.raises(ValueError, match="`seed` must be an int of at most 32 bits"):
         exported.sample(2**40, 1)
     with pytest.raises(ValueError, match="takes no condition"):
         exported.sample(0, 1, condition=np.zeros(4))
+
+
+def test_unequal_rows(load):
+    exported = load("conditional")
+    with pytest.raises(ValueError, match="`decode` needs equally many rows of all its inputs. Received: .*`z` 3"):
+        exported.run("decode", z=np.zeros((3, 3)), c=np.zeros((5, 4)))
 
 
 def test_wrong_conditions(saved_models):

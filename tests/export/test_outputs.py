@@ -165,6 +165,24 @@ def test_folders_of_others_are_not_replaced(vae, tmp_path):
     assert listing(tmp_path) == ["folder.tflite", "thesis", "thesis/chapter.txt"]
 
 
+def test_what_others_made_meanwhile_is_not_replaced(tmp_path):
+    def export(new, make):
+        with new:
+            make()
+
+    file = outputs.new_file(tmp_path / "a.x", ".x", overwrite=False)
+    with pytest.raises(FileExistsError, match="Pass overwrite=True"):
+        export(file, lambda: (tmp_path / "a.x").write_text("theirs"))
+    for overwrite, message in ((False, "Pass overwrite=True"), (True, "left alone")):
+        path = tmp_path / f"folder {overwrite}"
+        with pytest.raises(FileExistsError, match=message):
+            export(
+                outputs.new_folder(path, overwrite, "marker"), lambda path=path: (path / "theirs").mkdir(parents=True)
+            )
+    assert (tmp_path / "a.x").read_text() == "theirs"
+    assert listing(tmp_path) == ["a.x", "folder False", "folder False/theirs", "folder True", "folder True/theirs"]
+
+
 def test_empty_folder_may_be_filled(tmp_path):
     with outputs.new_folder(tmp_path, True, "marker") as folder:
         (folder / "marker").touch()

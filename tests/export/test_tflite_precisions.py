@@ -140,6 +140,21 @@ def test_int8_full_of_a_conditional_model(tmp_path):
         assert report.max_error < 5e-2
 
 
+def test_int8_full_of_batches_larger_than_the_calibration_data(tmp_path):
+    vae, x = make_vae("dense", (6,)), np.random.default_rng(0).integers(0, 2, (10, 6)).astype("float32")
+    path = tmp_path / "vae.tflite"
+    kvae.export.tflite(vae, path, "int8_full", signatures="encode", batch_sizes=(1, 16), calibration=x)
+    exported = kvae.export.load(path)
+    # the same steps of 8 bits, whose scales are rounded to float32 in each function
+    np.testing.assert_allclose(exported.run("encode_b16", x=x)["mean"], exported.encode(x)["mean"], atol=1e-6)
+
+
+def test_calibration_of_what_takes_none(tmp_path):
+    with pytest.raises(ValueError, match="`calibration` is for precision='int8_full'.* Received: precision='int8'"):
+        kvae.export.tflite(make_vae("dense", (6,)), tmp_path / "a.tflite", "int8", calibration=np.zeros((9, 6)))
+    assert listing(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

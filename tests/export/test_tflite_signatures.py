@@ -253,3 +253,10 @@ def test_samples_with_draws(tmp_path):
     np.testing.assert_allclose(outputs["z"], random.normal(3, tf.range(1, 2), 0, 3), atol=1e-5)
     x = np.ones((1, 6), "float32")
     assert draw(path, 3, 1, "reconstruct", x=x)["x"].shape == (1, 6)
+
+
+def test_layers_are_not_blamed_for_what_is_missing_in_float64(tmp_path):
+    vae = make_vae("dense", (6,), prior=kvae.priors.NormalMixture(num_components=3))
+    with pytest.raises(kvae.export.UnsupportedOperationError, match="MatMul in float64") as caught:
+        kvae.export.tflite(vae, tmp_path / "vae.tflite", signatures="score")
+    assert "layer 'dense" not in str(caught.value)

@@ -71,6 +71,12 @@ def test_bad_arguments(make, message):
         make()
 
 
+def test_numbers_of_numpy_are_numbers():
+    x = np.array([[0.1, 0.5]], "float32")
+    assert Normal(x.std()).scale == Laplace(scale=float(x.std())).scale == pytest.approx(0.2)
+    assert (StudentT(df=np.int64(3)).df, Beta(epsilon=np.float32(0.25)).epsilon) == (3.0, 0.25)
+
+
 BYTES = np.array([[0, 255]], "uint8")
 
 

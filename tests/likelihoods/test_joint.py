@@ -95,3 +95,13 @@ def test_a_table_with_holes_is_one_model(tmp_path):
     np.testing.assert_array_equal(again.predict(x, verbose=0), vae.predict(x, verbose=0))
     assert again.evaluate(x, verbose=0) == vae.evaluate(x, verbose=0)
     vae.likelihood.check(vae.sample(20, mean=False, seed=1))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_log_prob_takes_tables_of_any_type(dtype):
+    likelihood = likelihoods.Joint([(likelihoods.Normal(0.5), 1), ("poisson", 2)])
+    likelihood.build(data_shape=(3,))
+    params, x = RNG.normal(size=(4, 3)).astype("float32"), RNG.integers(5, size=(4, 3))
+    np.testing.assert_allclose(
+        likelihood.log_prob(params, x.astype(dtype)), likelihood.log_prob(params, x.astype("float32")), rtol=1e-6
+    )

@@ -235,3 +235,7 @@ def test_dip_bad_settings():
     terms = Terms(flow, None, tf.zeros([1, 4, 2]), tf.zeros([1, 4]))
     with pytest.raises(ValueError, match="DIP needs a posterior with a mean and a covariance.*Received: flow"):
         DIP().loss(terms)
+    for kind in ("i", "ii"):  # the `mean` of a flow is the image of the base's
+        vae = make_vae(posterior=kvae.posteriors.Flow(kind="coupling", hidden=(4,)), objective=DIP(kind))
+        with pytest.raises(ValueError, match="DIP needs a posterior with a mean and a covariance.*FlowDistribution"):
+            vae.objective.loss(vae.terms(X))

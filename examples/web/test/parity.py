@@ -51,7 +51,8 @@ def drive(url, screenshot=None):
 def compare(vae, state):
     """Largest errors of the values, of the pixels and of the sample (None without a seed) for one state of the page."""
     z = np.float32([state["z"]])
-    expected = vae.decode(z if state["c"] is None else (z, np.float32([state["c"]]))).mean().numpy()[0]
+    c = None if state["c"] is None else np.float32(state["c"]).reshape(1, *vae.condition_shape)
+    expected = vae.decode(z if c is None else (z, c)).mean().numpy()[0]
     values = np.float32(state["x_mean"]).reshape(expected.shape)
     grey = np.clip(expected, 0, 1)
     pixels = np.reshape(state["pixels"], (*expected.shape[:2], 4))
@@ -61,7 +62,7 @@ def compare(vae, state):
     )
     if state["seed"] is None:
         return *errors, None
-    condition = {} if state["c"] is None else {"condition": np.float32(state["c"])}
+    condition = {} if c is None else {"condition": c}
     return *errors, np.abs(values - vae.sample(1, seed=state["seed"], **condition)[0]).max()
 
 

@@ -31,14 +31,15 @@ def factor_vae_score(data_set, num_votes=800, batch_size=64, num_examples=10_000
         `Score`, 0 if no dimension takes part; details `votes` `[D, K]` of training, and `active` `[D]`.
 
     Raises:
-        ValueError: for one factor alone, counts less than 1 (2 for `batch_size`), examples that are no codes, or too few
-            of a value in a table.
+        ValueError: for one factor alone, counts less than 1 (2 for `batch_size` and `num_examples`), examples that are no
+            codes, or too few of a value in a table.
 
     Example:
         >>> codes = kvae.data.FactorTable(vae.transform(x), factors)
         >>> print(kvae.evaluation.factor_vae_score(codes))
     """
     _check(data_set, "The FactorVAE score", num_votes, batch_size)
+    checks.check_count("num_examples", num_examples, least=2)
     rng = np.random.default_rng(check_seed(seed))
     codes = _codes(data_set, min(num_examples, len(data_set)), rng)
     variances = codes.var(axis=0, ddof=1)
@@ -88,8 +89,12 @@ def beta_vae_score(data_set, num_batches=800, batch_size=64, seed=0):
     """
     _check(data_set, "The BetaVAE score", num_batches, batch_size)
     rng = np.random.default_rng(check_seed(seed))
-    # Both classifiers' sets hold every factor, so that there is always something to learn.
     shared = rng.permutation(np.arange(2 * num_batches) % len(data_set.names))
+    if len(set(shared[:num_batches])) < 2:
+        raise ValueError(
+            "`num_batches` must be enough for batches of several factors to learn from, some dozens at least. "
+            f"Received: num_batches={num_batches}"
+        )
     differences = []
     for factor in shared:
         first, factors = data_set.draw(batch_size, rng)

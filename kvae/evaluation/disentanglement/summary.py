@@ -87,14 +87,13 @@ class Encoded(Factors):
         return self.data_set.sample(num_examples, rng, fixed)
 
     def images(self, factors):
-        parts = np.array_split(factors, -(-len(factors) // _AT_ONCE))
-        return np.concatenate([self._encode(self.data_set.images(part)) for part in parts])
+        return np.concatenate([self._encode(self.data_set.images(part)) for part in _parts(factors)])
 
     def draw(self, num_examples, rng=0, fixed=None):
         """(codes `[N, D]`, factors `[N, K]`) of random factors."""
         if isinstance(self.data_set, FactorTable):  # where rows may have the same factors
             x, factors = self.data_set.draw(num_examples, rng, fixed)
-            return self._encode(x), factors
+            return np.concatenate([self._encode(part) for part in _parts(x)]), factors
         return super().draw(num_examples, rng, fixed)
 
 
@@ -147,6 +146,10 @@ def disentanglement(vae, data_set, scores=SCORES, num_examples=10_000, seed=0, r
         for part, score in parts.items():
             results[part] = dataclasses.replace(score, representation=encoded.representation, seed=seed)
     return Disentanglement(results)
+
+
+def _parts(rows):
+    return np.array_split(rows, -(-len(rows) // _AT_ONCE))
 
 
 def _arrays(table):
