@@ -37,6 +37,14 @@ def check_count(name, value, least=1):
     return int(value)
 
 
+def check_length(other, x, name):
+    """Raises unless `other` has as many rows as x."""
+    if other.shape[0] != x.shape[0]:
+        raise ValueError(
+            f"`{name}` must have as many rows as x. Received: {other.shape[0]} rows, and {x.shape[0]} of x."
+        )
+
+
 def check_widths(name, widths):
     """`widths` of layers as a tuple of positive ints, else ValueError."""
     if not isinstance(widths, (list, tuple)):

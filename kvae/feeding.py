@@ -76,7 +76,8 @@ class ArrayFeed(Feed):
             batches = batches.concatenate(tf.data.Dataset.from_tensors(index[full * self.batch_size :]))
 
         def gather(rows, number):
-            return self._transformed(self._gather(rows), key, number)
+            batch = self._gather(rows)
+            return batch if self.transform is None else self.transform(batch, key, number)
 
         return numbered(batches.skip(first), first).map(plain(gather), num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -88,16 +89,13 @@ class ArrayFeed(Feed):
         if self.transform is None:
             return batches
         made = [
-            self._transformed(keras.tree.map_structure(lambda each, i=i: each[i], batches), key, first + i)
+            self.transform(keras.tree.map_structure(lambda each, i=i: each[i], batches), key, first + i)
             for i in range(count)
         ]
         return keras.tree.map_structure(lambda *each: tf.stack(each), *made)
 
     def _gather(self, rows):
         return keras.tree.map_structure(lambda each: tf.gather(each, rows), self.arrays)
-
-    def _transformed(self, batch, key, number):
-        return batch if self.transform is None else self.transform(batch, key, number)
 
 
 def numbered(data, first):

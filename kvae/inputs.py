@@ -149,19 +149,12 @@ def as_arrays(vae, x, name="x"):
     checks.check_shape(condition.shape, vae.condition_shape, "c")
     checks.check_values(condition, "c")
     _check_labels(vae, condition)
-    _check_length(condition, x, "c")
+    checks.check_length(condition, x, "c")
     return x, condition
 
 
 def _as_array(x):
     return x if hasattr(x, "shape") and hasattr(x, "dtype") else np.asarray(x)
-
-
-def _check_length(other, x, name):
-    if other.shape[0] != x.shape[0]:
-        raise ValueError(
-            f"`{name}` must have as many rows as x. Received: {other.shape[0]} rows, and {x.shape[0]} of x."
-        )
 
 
 def _check_labels(vae, condition):
@@ -209,13 +202,13 @@ def _examples(vae, x, y=None, sample_weight=None, name="x"):
                 f"Received: {list(y.shape)}. A VAE learns from x alone: leave labels out. To condition on them, use networks "
                 "of two inputs and pass the pair (x, c) as x."
             )
-        _check_length(y, data, "y")
+        checks.check_length(y, data, "y")
         _check_x_values(vae, y, "y")
     if sample_weight is not None:
         sample_weight = np.asarray(sample_weight, dtype="float32")
         if sample_weight.ndim != 1:
             raise ValueError(f"`sample_weight` must have one value per example. Received: {list(sample_weight.shape)}.")
-        _check_length(sample_weight, data, "sample_weight")
+        checks.check_length(sample_weight, data, "sample_weight")
         checks.check_values(sample_weight, "sample_weight")
         if sample_weight.min() < 0 or sample_weight.max() == 0:
             raise ValueError("`sample_weight` must be zero or larger, and larger than zero somewhere.")

@@ -49,10 +49,7 @@ def dynamic_binarization(x, batch_size=128, seed=0, shuffle=True, condition=None
     """
 
     arrays = (_unit_interval(x),) if condition is None else (_unit_interval(x), np.asarray(condition))
-    if len(arrays[-1]) != len(arrays[0]):
-        raise ValueError(
-            f"`condition` must have as many rows as x. Received: {len(arrays[-1])} rows, and {len(arrays[0])} of x."
-        )
+    checks.check_length(arrays[-1], arrays[0], "condition")
     seed = checks.check_seed(seed)
 
     def transform(batch, key, number):
