@@ -5,6 +5,8 @@ that an interrupted run goes on with the batches it would have seen.
 """
 
 import contextlib
+import functools
+import math
 import warnings
 
 import keras
@@ -17,6 +19,7 @@ from kvae import checks, replicas
 plain = tf.autograph.experimental.do_not_convert
 
 _ALIGNMENT = 64  # bytes, of a tensor's memory
+_PREFETCHED = 2  # batches that are made while a step is taken
 
 
 class Feed:
@@ -43,10 +46,12 @@ class Feed:
 
 
 class ArrayFeed(Feed):
-    """Arrays in memory.
+    """Arrays, which are read where they lie: only batches are copied, and made float32.
+
+    So arrays of bytes stay bytes, and `numpy.memmap`s of any size will do.
 
     Args:
-        arrays: structure of arrays with equally many rows.
+        arrays: structure of arrays with equally many rows; not to be changed while they are read.
         batch_size: int.
         seed: int.
         shuffle: whether to permute the rows in each round; else the order of the arrays.
@@ -54,7 +59,7 @@ class ArrayFeed(Feed):
     """
 
     def __init__(self, arrays, batch_size, seed, shuffle=True, transform=None):
-        self.arrays = keras.tree.map_structure(in_memory, arrays)
+        self.arrays = keras.tree.map_structure(_as_numpy, arrays)
         self.rows = keras.tree.flatten(self.arrays)[0].shape[0]
         self.batch_size = checks.check_count("batch_size", batch_size)
         self.seed, self.shuffle, self.transform = seed, shuffle, transform
@@ -82,20 +87,43 @@ class ArrayFeed(Feed):
         return numbered(batches.skip(first), first).map(plain(gather), num_parallel_calls=tf.data.AUTOTUNE)
 
     def block(self, order, key, first, count):
-        """`count` batches of a round from the number `first` on, stacked: `[count, B, ...]`. All are full, or it is one."""
+        """`count` batches of a round from the number `first` on, stacked: `[count, B, ...]`. All are full, or it is one.
+
+        As `round`, but at once; `order` is a numpy array.
+        """
         start = first * self.batch_size
-        rows = tf.reshape(order[start : start + count * self.batch_size], [count, -1])
-        batches = self._gather(rows)
+        batches = self._take(order[start : start + count * self.batch_size])
+        batches = [_shared(each.reshape(count, -1, *each.shape[1:])) for each in batches]
+        batches = keras.tree.pack_sequence_as(self.arrays, batches)
         if self.transform is None:
             return batches
-        made = [
-            self.transform(keras.tree.map_structure(lambda each, i=i: each[i], batches), key, first + i)
-            for i in range(count)
-        ]
-        return keras.tree.map_structure(lambda *each: tf.stack(each), *made)
+        return self._transformed(batches, tf.constant(key, tf.int64), tf.constant(first, tf.int64))
+
+    @functools.cached_property
+    def _transformed(self):
+        """`transform` of stacked batches, as a graph."""
+
+        def transformed(batches, key, first):
+            count = keras.tree.flatten(batches)[0].shape[0]
+            made = [
+                self.transform(keras.tree.map_structure(lambda each, i=i: each[i], batches), key, first + i)
+                for i in range(count)
+            ]
+            return keras.tree.map_structure(lambda *each: tf.stack(each), *made)
+
+        return tf.function(plain(transformed))
 
     def _gather(self, rows):
-        return keras.tree.map_structure(lambda each: tf.gather(each, rows), self.arrays)
+        """Some rows of every array, float32 tensors."""
+        arrays = keras.tree.flatten(self.arrays)
+        taken = tf.numpy_function(self._take, [rows], [tf.float32] * len(arrays), stateful=False)
+        for each, array in zip(taken, arrays, strict=True):
+            each.set_shape([*rows.shape, *array.shape[1:]])
+        return keras.tree.pack_sequence_as(self.arrays, taken)
+
+    def _take(self, rows):
+        """Some rows of every array, float32 numpy arrays that TensorFlow can use as they are."""
+        return [_taken(each, rows) for each in keras.tree.flatten(self.arrays)]
 
 
 def numbered(data, first):
@@ -148,7 +176,6 @@ class Blocks:
 
     def __init__(self, feed, steps_per_epoch=None):
         self.feed, self.steps_per_epoch, self.left = feed, steps_per_epoch, 0
-        self._block = tf.function(plain(feed.block))
 
     def begin(self, step):
         """Begins an epoch, at a step of the training."""
@@ -167,23 +194,25 @@ class Blocks:
         if self._number == self.feed.steps:
             self._begin_round(self._key + self.feed.steps, 0)
         count = max(1, min(most, self.left, self.feed.full - self._number))
-        first, key = (tf.constant(each, tf.int64) for each in (self._number, self._key))
+        block = self.feed.block(self._order, self._key, self._number, count)
         self._number += count
         self.left -= count
-        return count, self._block(self._order, key, first, count)
+        return count, block
 
     def _begin_round(self, key, number):
         self._key, self._number = key, number
-        self._order = self.feed.order(tf.constant(key, tf.int64))
+        self._order = self.feed.order(tf.constant(key, tf.int64)).numpy()
 
 
 def _finished(feed, data, steps):
     if feed.exact:
         data = data.apply(tf.data.experimental.assert_cardinality(steps))
     options = tf.data.Options()
+    # Its thread is waited for when an iterator ends, at the end of each epoch: up to a second, of which it saves nothing.
+    options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
-    data = data.with_options(options).prefetch(tf.data.AUTOTUNE)
+    data = data.with_options(options).prefetch(_PREFETCHED)
     data.feed = feed  # for `fit`; whatever a user makes of the data set is a data set like any other
     return data
 
@@ -214,16 +243,29 @@ def as_float(array):
     return tf.cast(tf.convert_to_tensor(array), tf.float32)
 
 
-def in_memory(array):
-    """A float32 tensor of a data set: one copy of it, where `tf.convert_to_tensor` makes two of a numpy array."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.size == 0:
-        return as_float(array)
-    size = 4 * array.size
+def _as_numpy(array):
+    """The numpy array of numbers that an array is, by no copy where there is one."""
+    array = np.asarray(array)
+    return array if array.dtype.kind in "biuf" else as_float(array).numpy()
+
+
+def _taken(array, rows):
+    """Some rows of a numpy array, float32, where TensorFlow wants its tensors to lie."""
+    shape = (len(rows), *array.shape[1:])
+    size = 4 * math.prod(shape)
     buffer = np.empty(size + _ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % _ALIGNMENT
-    aligned = buffer[start : start + size].view(np.float32).reshape(array.shape)
-    np.copyto(aligned, array, casting="same_kind")
-    return tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
+    taken = buffer[start : start + size].view(np.float32).reshape(shape)
+    if array.dtype == taken.dtype:
+        array.take(rows, axis=0, out=taken, mode="clip")  # in every other mode by way of a buffer
+    else:
+        np.copyto(taken, array.take(rows, axis=0), casting="same_kind")
+    return taken
+
+
+def _shared(array):
+    """A tensor that is a numpy array: `tf.convert_to_tensor` would copy it."""
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 class FeedingGuard(checks.NonFiniteGuard):
