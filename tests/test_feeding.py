@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from kvae import feeding
 
-
 KINDS = {
     "float64": np.linspace(0, 1, 21).reshape(7, 3),
     "float32": np.linspace(0, 1, 21, dtype="float32").reshape(7, 3),
