@@ -1,5 +1,6 @@
 import gc
 
+import building
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -104,3 +105,13 @@ def test_a_failure_of_an_earlier_reading_is_not_told_again():
     data.feed.failure = ValueError("of before")
     with pytest.raises(tf.errors.InvalidArgumentError), feeding.reading(data):
         tf.debugging.assert_equal(1, 2)
+
+
+def test_fit_takes_a_file_of_bytes_as_it_is(tmp_path):
+    x, _ = building.digits()
+    np.save(tmp_path / "x.npy", x[:200].astype("uint8"))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    losses = [
+        building.make_vae().fit(each, batch_size=64, epochs=2, verbose=0).history["loss"] for each in (x[:200], mapped)
+    ]
+    assert losses[0] == losses[1]

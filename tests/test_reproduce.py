@@ -139,13 +139,13 @@ def test_a_row_that_was_not_run_stays_empty():
         "not run",
         "at most 82.93, below `mnist_gated_standard`",
     ]
-    assert len(cells) == 11 and set(cells[4:]) == {""}
+    assert len(cells) == 12 and set(cells[4:]) == {""}
 
 
 def test_a_row_of_one_seed():
     cells = line("mnist_gated_standard", [result("mnist_gated_standard", 84.951)])
     assert cells[1:] == [
-        "84.45 +- 0.12", "84.95 +- 0.25", "at most 84.95", "no", "90.00", "20 of 40", "3", "1,500", "1.5", "0",
+        "84.45 +- 0.12", "84.95 +- 0.25", "at most 84.95", "no", "90.00", "20 of 40", "3", "1,500", "1.5", "2", "0",
     ]  # fmt: skip
     assert line("mnist_gated_standard", [result("mnist_gated_standard", 84.95)])[4] == "yes"
 

@@ -21,7 +21,7 @@ COMPARISONS = {
     "above": ("above", operator.gt),
 }
 _MINUTES = {"decimals": 0}
-COLUMNS = ("-ELBO", "active units", "epochs", "steps", "minutes", "seeds")
+COLUMNS = ("-ELBO", "active units", "epochs", "steps", "minutes", "cores", "seeds")
 
 
 class Row:
@@ -94,6 +94,7 @@ class Row:
             f"{mean['epochs']:,.0f}",
             f"{mean['steps']:,.0f}",
             f"{self.mean('minutes'):.1f}",
+            ", ".join(map(str, sorted({result["machine"]["cores"] for result in self.results}))),
             ", ".join(str(result["seed"]) for result in self.results),
         ]
 
@@ -150,7 +151,7 @@ def _made_on(results):
     names = ("python", "kvae", "tensorflow", "keras", "numpy")
     return sorted(
         {
-            f"{result['machine']['system']} {result['machine']['machine']} with {result['machine']['cores']} cores, "
+            f"{result['machine']['system']} {result['machine']['machine']}, "
             + ", ".join(f"{name} {result['versions'][name]}" for name in names)
             for result in results
         }
