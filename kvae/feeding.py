@@ -8,6 +8,7 @@ import contextlib
 import functools
 import math
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ plain = tf.autograph.experimental.do_not_convert
 
 _ALIGNMENT = 64  # bytes, of a tensor's memory
 _PREFETCHED = 2  # batches that are made while a step is taken
+_BLOCK = 2**26  # bytes, at most, of the batches that are read at once, unless one alone takes more
 
 
 class Feed:
@@ -48,10 +50,11 @@ class Feed:
 class ArrayFeed(Feed):
     """Arrays, which are read where they lie: only batches are copied, and made float32.
 
-    So arrays of bytes stay bytes, and `numpy.memmap`s of any size will do.
+    So arrays of bytes stay bytes, and a `numpy.memmap` need not fit in memory. What the arrays hold when a batch is read
+    is what it gives: they are not to be changed meanwhile.
 
     Args:
-        arrays: structure of arrays with equally many rows; not to be changed while they are read.
+        arrays: structure of arrays with equally many rows.
         batch_size: int.
         seed: int.
         shuffle: whether to permute the rows in each round; else the order of the arrays.
@@ -103,10 +106,12 @@ class ArrayFeed(Feed):
     def _transformed(self):
         """`transform` of stacked batches, as a graph."""
 
+        transform = self.transform  # not by way of `self`, which would be kept alive by its own attribute
+
         def transformed(batches, key, first):
             count = keras.tree.flatten(batches)[0].shape[0]
             made = [
-                self.transform(keras.tree.map_structure(lambda each, i=i: each[i], batches), key, first + i)
+                transform(keras.tree.map_structure(lambda each, i=i: each[i], batches), key, first + i)
                 for i in range(count)
             ]
             return keras.tree.map_structure(lambda *each: tf.stack(each), *made)
@@ -116,7 +121,7 @@ class ArrayFeed(Feed):
     def _gather(self, rows):
         """Some rows of every array, float32 tensors."""
         arrays = keras.tree.flatten(self.arrays)
-        taken = tf.numpy_function(self._take, [rows], [tf.float32] * len(arrays), stateful=False)
+        taken = tf.numpy_function(weakly(self._take), [rows], [tf.float32] * len(arrays), stateful=False)
         for each, array in zip(taken, arrays, strict=True):
             each.set_shape([*rows.shape, *array.shape[1:]])
         return keras.tree.pack_sequence_as(self.arrays, taken)
@@ -176,6 +181,8 @@ class Blocks:
 
     def __init__(self, feed, steps_per_epoch=None):
         self.feed, self.steps_per_epoch, self.left = feed, steps_per_epoch, 0
+        row = sum(4 * math.prod(each.shape[1:]) for each in keras.tree.flatten(feed.arrays))
+        self.most = max(1, _BLOCK // (feed.batch_size * row))
 
     def begin(self, step):
         """Begins an epoch, at a step of the training."""
@@ -188,20 +195,26 @@ class Blocks:
             self.left = self.steps_per_epoch
 
     def next(self, most):
-        """(how many, the next batches stacked `[how many, B, ...]`): at most so many; (0, None) at the end of the epoch."""
+        """(how many, the next batches stacked `[how many, B, ...]`): at most so many; (0, None) at the end of the epoch.
+
+        How many is a power of two, since XLA compiles each number by itself.
+        """
         if not self.left:
             return 0, None
         if self._number == self.feed.steps:
             self._begin_round(self._key + self.feed.steps, 0)
-        count = max(1, min(most, self.left, self.feed.full - self._number))
+        if self._order is None:
+            with tf.device("CPU:0"):  # as in `tf.data`
+                self._order = self.feed.order(tf.constant(self._key, tf.int64)).numpy()
+        count = max(1, min(most, self.most, self.left, self.feed.full - self._number))
+        count = 1 << (count.bit_length() - 1)
         block = self.feed.block(self._order, self._key, self._number, count)
         self._number += count
         self.left -= count
         return count, block
 
     def _begin_round(self, key, number):
-        self._key, self._number = key, number
-        self._order = self.feed.order(tf.constant(key, tf.int64)).numpy()
+        self._key, self._number, self._order = key, number, None  # which is made when it is needed
 
 
 def _finished(feed, data, steps):
@@ -213,7 +226,7 @@ def _finished(feed, data, steps):
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     data = data.with_options(options).prefetch(_PREFETCHED)
-    data.feed = feed  # for `fit`; whatever a user makes of the data set is a data set like any other
+    data.feed = feed  # which lives as long as it, and `fit` asks for; whatever a user makes of the data set is a data set like any other
     return data
 
 
@@ -238,6 +251,16 @@ def reading(*data):
         raise
 
 
+def weakly(method):
+    """A function that calls a bound method without keeping its object alive.
+
+    TensorFlow keeps what `tf.numpy_function` is given until the process ends. The object lives as long as the data set
+    that was made of it, which `_finished` sees to.
+    """
+    method = weakref.WeakMethod(method)
+    return lambda *args: method()(*args)
+
+
 def as_float(array):
     """A float32 tensor."""
     return tf.cast(tf.convert_to_tensor(array), tf.float32)
@@ -246,7 +269,12 @@ def as_float(array):
 def _as_numpy(array):
     """The numpy array of numbers that an array is, by no copy where there is one."""
     array = np.asarray(array)
-    return array if array.dtype.kind in "biuf" else as_float(array).numpy()
+    if array.dtype.kind in "biuf":
+        return array
+    try:
+        return as_float(array).numpy()
+    except (TypeError, ValueError, tf.errors.OpError):
+        raise ValueError(f"Examples must be numbers. Received: an array of dtype {array.dtype}.") from None
 
 
 def _taken(array, rows):
@@ -256,10 +284,10 @@ def _taken(array, rows):
     buffer = np.empty(size + _ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % _ALIGNMENT
     taken = buffer[start : start + size].view(np.float32).reshape(shape)
-    if array.dtype == taken.dtype:
+    if array.dtype == taken.dtype and array.flags.c_contiguous:  # else `take` would copy all of the array
         array.take(rows, axis=0, out=taken, mode="clip")  # in every other mode by way of a buffer
     else:
-        np.copyto(taken, array.take(rows, axis=0), casting="same_kind")
+        np.copyto(taken, array[rows], casting="same_kind")
     return taken
 
 
@@ -273,18 +301,18 @@ class FeedingGuard(checks.NonFiniteGuard):
 
     blocks = None  # that are told, too
 
-    def __init__(self, vae):
+    def __init__(self):
         super().__init__()
-        self.first_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="first_step")
-        self._optimizer = lambda: vae.optimizer
+        with tf.device("CPU:0"):  # where `tf.data` reads it
+            self.first_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="first_step")
         self.started = False
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        step = int(self._optimizer().iterations.numpy())
+        step = int(self.model.steps_taken.numpy())
         self.first_step.assign(step)
         if self.blocks is not None:
             self.blocks.begin(step)
         if not self.started:
-            replicas.check_start(self.model, self.params.get("steps"))
+            replicas.check_start(self.model, (self.params or {}).get("steps"))
         self.started = True

@@ -260,10 +260,12 @@ def fit_arguments(vae, args, kwargs):
     arguments = _bind(keras.Model.fit, vae, args, kwargs)
     if arguments["class_weight"] is not None:
         raise ValueError("`class_weight` needs labels, which a VAE does not have. Pass `sample_weight`.")
-    guard = feeding.FeedingGuard(vae)
+    guard = feeding.FeedingGuard()
     callbacks = arguments["callbacks"]
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.callbacks.insert(0, guard)
+        # It may have served before, with the guard of that time.
+        others = [each for each in callbacks.callbacks if not isinstance(each, feeding.FeedingGuard)]
+        callbacks.callbacks = [guard, *others]
         guard.set_model(vae)
     else:
         arguments["callbacks"] = [guard, *keras.tree.flatten(callbacks or [])]
@@ -286,7 +288,8 @@ def fit_arguments(vae, args, kwargs):
     )
     arguments["validation_split"] = 0.0
 
-    batch_size = arguments.pop("batch_size") or 32
+    batch_size = arguments.pop("batch_size")
+    batch_size = 32 if batch_size is None else batch_size
     if arguments["validation_batch_size"] is None and not is_stream(arguments["validation_data"]):
         arguments["validation_batch_size"] = batch_size
     arrays = tuple(each for each in _for_keras(*examples) if each is not None)

@@ -156,7 +156,7 @@ def check_start(model, steps):
     strategy = model.distribute_strategy
     if _num_workers(strategy) == 1:
         return
-    own = [-1 if steps is None else steps, int(model.optimizer.iterations.numpy())]
+    own = [-1 if steps is None else steps, int(model.steps_taken.numpy())]
     for other in strategy.gather(tf.constant([own], tf.int64), axis=0).numpy().tolist():
         if other[0] != own[0]:
             raise ValueError(

@@ -17,6 +17,7 @@ _BATCH_HOOKS = (
     "on_test_batch_begin",
     "on_test_batch_end",
 )
+_NO_HOOKS = {getattr(keras.callbacks.Callback, name) for name in _BATCH_HOOKS}
 
 
 def jit_compile(vae):
@@ -31,16 +32,26 @@ def jit_compile(vae):
         return "auto"
     names = [type(layer).__name__ for layer in vae._flatten_layers()]
     own = all(type(layer).__module__.startswith(("keras.", "kvae.")) for layer in vae._flatten_layers())
-    return own and not any(word in name for name in names for word in _SLOW_UNDER_XLA)
+    able = all(layer.supports_jit for layer in vae._flatten_layers())
+    # Dropout and the like: what Keras draws under XLA is not what it draws without.
+    draws = any(hasattr(layer, "seed_generator") for layer in vae._flatten_layers())
+    return own and able and not draws and not any(word in name for name in names for word in _SLOW_UNDER_XLA)
 
 
-def steps_per_execution(vae, data, callbacks):
+def steps_per_execution(vae, arguments):
     """How many steps `fit` takes at once: 16 under XLA in long epochs that no callback watches batch by batch, else 1.
 
-    Without XLA nothing is gained that could be measured.
+    Without XLA nothing is gained that could be measured. Keras takes whole executions, so it is 1 as well where the steps
+    of an epoch or of its validation are cut at a number: more would be taken. (Feeds of kvae are cut themselves.)
+
+    Args:
+        vae: the model.
+        arguments: those of `keras.Model.fit`.
     """
+    data, cut = arguments["x"], (arguments.get("steps_per_epoch"), arguments["validation_steps"])
     steps = int(data.cardinality()) if isinstance(data, tf.data.Dataset) else 0
-    return STEPS_AT_ONCE if vae.jit_compile and not watched(callbacks) and steps >= 4 * STEPS_AT_ONCE else 1
+    gains = vae.jit_compile and steps >= 4 * STEPS_AT_ONCE and cut == (None, None)
+    return STEPS_AT_ONCE if gains and not watched(arguments["callbacks"]) else 1
 
 
 def takes_blocks(vae):
@@ -100,9 +111,10 @@ def watched(callbacks):
 def _watches_batches(callback):
     if hasattr(callback, "watches_batches"):  # a callback may say so itself
         return callback.watches_batches
+    own = [getattr(callback, name) for name in _BATCH_HOOKS]
+    own = [each for each in own if getattr(each, "__func__", each) not in _NO_HOOKS]
     if "epoch" in (getattr(callback, "save_freq", None), getattr(callback, "update_freq", None)):
-        return False  # ModelCheckpoint, BackupAndRestore and TensorBoard have the hooks, and use them only on request
-    return any(
-        name in vars(callback) or getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name)
-        for name in _BATCH_HOOKS
-    )
+        # ModelCheckpoint, BackupAndRestore and TensorBoard have the hooks, and use them only on request.
+        own = [each for each in own if not each.__module__.startswith("keras.")]
+        return bool(own or getattr(callback, "_should_trace", False))
+    return bool(own)

@@ -1,5 +1,6 @@
 """The entry points of `keras.Model` that a VAE touches: arguments are checked and brought to one form, then Keras acts."""
 
+import contextlib
 import functools
 
 import keras
@@ -26,23 +27,28 @@ class Trainable(replicas.AlreadyBuilt, keras.Model):
         """As `keras.Model.compile`, without losses and metrics: the VAE's `objective` is the loss.
 
         "auto" is what was measured to be faster, see `kvae.speed`: without a GPU, XLA for networks of dense layers and
-        not for convolutions; under XLA 16 steps at once, of arrays in memory as one computation, unless a callback watches
-        single batches. It changes no figure.
+        not for convolutions; under XLA `fit` takes 16 steps at once where an epoch has at least 64 and all of it is taken,
+        of arrays in memory as one computation, unless a callback watches single batches. It changes no figure.
 
         Raises:
             ValueError: for `loss`, `loss_weights`, `metrics` or `weighted_metrics`.
         """
         checks.refuse_losses(loss=loss, metrics=metrics, loss_weights=loss_weights, weighted_metrics=weighted_metrics)
-        if jit_compile == "auto" and not kwargs.get("run_eagerly"):
+        self.chooses_xla = jit_compile == "auto"
+        if self.chooses_xla and not kwargs.get("run_eagerly"):
             jit_compile = speed.jit_compile(self)
         self.chooses_steps = steps_per_execution == "auto"
+        self.__dict__["_functions"] = {}  # past Keras, which would track what is in it
         steps_per_execution = 1 if self.chooses_steps else steps_per_execution
         super().compile(optimizer=optimizer, jit_compile=jit_compile, steps_per_execution=steps_per_execution, **kwargs)
         self._build_optimizer()
 
     def get_compile_config(self):
         config = super().get_compile_config()
-        return {**config, "steps_per_execution": "auto"} if config and self.chooses_steps else config
+        if not config:
+            return config
+        chosen = {"jit_compile": self.chooses_xla, "steps_per_execution": self.chooses_steps}
+        return {**config, **{name: "auto" for name, chooses in chosen.items() if chooses}}
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -56,16 +62,38 @@ class Trainable(replicas.AlreadyBuilt, keras.Model):
     def fit(self, *args, **kwargs):
         arguments = inputs.fit_arguments(self, args, kwargs)
         self._build_optimizer()
-        if self.compiled and self.chooses_steps:
-            steps = speed.steps_per_execution(self, arguments["x"], arguments["callbacks"])
-            if steps != self.steps_per_execution:
-                self.steps_per_execution, self.train_function, self.test_function = steps, None, None
         before, self._blocks = self._blocks, getattr(arguments["x"], "blocks", None)
         try:
-            with feeding.reading(arguments["x"], arguments["validation_data"]):
+            with (
+                self._taking(lambda: speed.steps_per_execution(self, arguments)),
+                feeding.reading(arguments["x"], arguments["validation_data"]),
+            ):
                 return super().fit(**arguments)
         finally:
             self._blocks = before
+            self._initial_epoch = None  # of a training that was resumed: not that of the next
+
+    @contextlib.contextmanager
+    def _taking(self, steps):
+        """While steps are taken by so many, where the number is kvae's to choose: `steps` is a function that gives it.
+
+        Keras counts by `steps_per_execution` whatever a function does that was made when it was another: so each number
+        has functions of its own, which are kept, and the number before comes back.
+        """
+        before = self.steps_per_execution
+        if self.compiled and self.chooses_steps:
+            self._take(steps())
+        try:
+            yield
+        finally:
+            if self.compiled and self.chooses_steps:
+                self._take(before)
+
+    def _take(self, steps):
+        if steps != self.steps_per_execution:
+            self._functions[self.steps_per_execution] = self.train_function, self.test_function
+            self.steps_per_execution = steps
+            self.train_function, self.test_function = self._functions.get(steps, (None, None))
 
     def make_train_function(self, force=False):
         if self.train_function is None or force:
@@ -77,16 +105,16 @@ class Trainable(replicas.AlreadyBuilt, keras.Model):
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args, **kwargs):
         arguments = inputs.evaluate_arguments(self, args, kwargs)
-        steps, within_fit = self.steps_per_execution, arguments.get("_use_cached_eval_dataset")
-        if steps > 1 and self.chooses_steps and not within_fit and speed.watched(arguments["callbacks"]):
-            self.steps_per_execution, self.test_function = 1, None
-        try:
-            with feeding.reading(arguments["x"]):
-                return super().evaluate(**arguments)
-        finally:
-            if steps != self.steps_per_execution:
-                self.steps_per_execution, self.test_function = steps, None
+        of_fit = arguments.get("_use_cached_eval_dataset")
+        with self._taking(lambda: self.steps_per_execution if of_fit else 1), feeding.reading(arguments["x"]):
+            return super().evaluate(**arguments)
 
     @functools.wraps(keras.Model.predict)
     def predict(self, x, *args, **kwargs):
-        return super().predict(inputs.checked_x(self, x), *args, **kwargs)
+        with self._taking(lambda: 1):
+            return super().predict(inputs.checked_x(self, x), *args, **kwargs)
+
+    @property
+    def steps_taken(self):
+        """How many batches the optimizer has seen, a variable: under gradient accumulation more than its `iterations`."""
+        return getattr(self.optimizer, "inner_optimizer", self.optimizer)._iterations

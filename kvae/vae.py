@@ -201,7 +201,7 @@ class VAE(Trainable):
 
     def train_step(self, data):
         x, y, weight = inputs.unpack(self, data)
-        stream = tf.cast(self.optimizer.iterations.value, tf.int32)
+        stream = tf.cast(self.steps_taken.value, tf.int32)
         noise, _ = self._batch_noise(stream, x, weight)
         with tf.GradientTape() as tape:
             terms = self.terms(x, y, noise, training=True)

@@ -165,9 +165,7 @@ def train(
         report["versions"] = reports.versions()
         (aside / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
         (aside / "README.md").write_text(reports.card(vae, settings, report), encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        aside.rename(out)
+        _put(aside, out)
         shutil.rmtree(out / "state")
     except BaseException:
         if (aside / "model.keras").exists():
@@ -181,6 +179,16 @@ def train(
     print(f"wrote {out}/")
     for path in sorted(out.iterdir()):
         print(f"  {path.name}{'/' if path.is_dir() else ''}")
+
+
+def _put(aside, out):
+    """Puts a run in its place. Killed at any moment, no half of the one before is left there."""
+    before = out.with_name(out.name + ".before")
+    shutil.rmtree(before, ignore_errors=True)
+    if out.exists():
+        out.rename(before)
+    aside.rename(out)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 # Arguments that say how a command goes about it, not what the run is.

@@ -204,8 +204,8 @@ def test_monitor_logs_what_the_statistics_are_and_leaves_training_as_it_was(tmp_
 def test_monitor_leaves_the_steps_at_once_alone():
     callbacks = [kvae.callbacks.LatentMonitor(X)]
     vae = make_vae(compile_arguments={"jit_compile": True})
-    data = tf.data.Dataset.from_tensors(X[:1]).repeat(64)
-    assert kvae.speed.steps_per_execution(vae, data, callbacks) == kvae.speed.STEPS_AT_ONCE
+    arguments = {"x": tf.data.Dataset.from_tensors(X[:1]).repeat(64), "callbacks": callbacks, "validation_steps": None}
+    assert kvae.speed.steps_per_execution(vae, arguments) == kvae.speed.STEPS_AT_ONCE
 
 
 @pytest.mark.filterwarnings("ignore:The posterior is collapsed")

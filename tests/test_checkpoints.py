@@ -146,6 +146,13 @@ def test_best_epoch_is_kept_and_others_hear_of_those_before(tmp_path):
     assert again.elapsed > json.loads((state / "training.json").read_text())["elapsed"] > 0
 
 
+def test_a_fit_after_a_resumed_one_begins_at_its_own_first_epoch(tmp_path):
+    fit(eager_vae(), 2, kvae.callbacks.Checkpoint(tmp_path))
+    vae = eager_vae()
+    assert fit(vae, 3, kvae.callbacks.Checkpoint(tmp_path)).epoch == [2]
+    assert fit(vae, 3).epoch == [0, 1, 2]
+
+
 def test_wrong_use_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`mode` must be one of"):
         kvae.callbacks.Checkpoint(tmp_path, mode="best")

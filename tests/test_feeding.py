@@ -1,10 +1,13 @@
 import gc
+import tracemalloc
+import weakref
 
 import building
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import kvae
 from kvae import feeding
 
 KINDS = {
@@ -34,8 +37,11 @@ def test_arrays_of_every_kind_are_read_as_float32(array):
 
 
 def test_what_is_no_number_is_refused():
-    with pytest.raises(Exception, match="string"):
-        feeding.ArrayFeed(np.array(["3", "7"]), 2, seed=0)
+    for array in (np.array(["3", "7"]), np.array([{}, None])):
+        with pytest.raises(ValueError, match="must be numbers. Received: an array of dtype"):
+            feeding.ArrayFeed(array, 2, seed=0)
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1. Received: batch_size=0"):
+        building.make_vae().fit(np.zeros((4, 8, 8, 1)), batch_size=0)
 
 
 def test_arrays_are_read_where_they_lie(tmp_path):
@@ -45,6 +51,46 @@ def test_arrays_are_read_where_they_lie(tmp_path):
     assert np.shares_memory(feed.arrays, mapped)
     block = feed.block(np.arange(6), 0, 0, 1)
     np.testing.assert_array_equal(block, [[[0, 1], [2, 3], [4, 5], [6, 7]]])
+
+
+@pytest.mark.parametrize("layout", ["column-major", "strided"])
+def test_no_more_is_copied_than_a_batch(layout):
+    array = np.zeros((1000, 2000), "float32", order="F") if layout == "column-major" else np.zeros((1000, 4000))[:, ::2]
+    feed = feeding.ArrayFeed(array, 2, seed=0)
+    tracemalloc.start()
+    feed.block(np.arange(1000), 0, 0, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000  # bytes; a batch has 16,000, the array 8,000,000
+
+
+@pytest.mark.parametrize("kind", ["fit", "dynamic_binarization"])
+def test_arrays_are_let_go_of(kind):
+    x = building.digits()[0][:32].copy()
+    kept = weakref.ref(x)
+    if kind == "fit":
+        building.make_vae(compile_arguments={"run_eagerly": True}).fit(x, batch_size=16, verbose=0)
+    else:
+        batches = iter(kvae.data.dynamic_binarization(x, batch_size=16).map(lambda each: 1 - each))
+        gc.collect()
+        assert next(batches).shape == (16, 8, 8, 1)  # they hold on to what they are read from
+        del batches
+    del x
+    gc.collect()
+    assert kept() is None
+
+
+def test_blocks_have_few_sizes_and_bounded_ones(monkeypatch):
+    feed = feeding.ArrayFeed(np.zeros((100, 4), "float32"), 4, seed=0)
+
+    def counts():
+        blocks = feeding.Blocks(feed, 29)
+        blocks.begin(0)
+        return [count for count, _ in iter(lambda: blocks.next(16), (0, None))]
+
+    assert counts() == [16, 8, 1, 4]
+    monkeypatch.setattr(feeding, "_BLOCK", 4 * 16 * 3)
+    assert set(counts()) == {2, 1}
 
 
 def test_a_block_outlives_what_it_was_taken_from():
@@ -83,14 +129,14 @@ def test_blocks_are_the_batches_of_the_epoch(rows, steps_per_epoch, begin, trans
 
 
 def test_blocks_keep_the_structure_of_their_arrays():
-    x, c = np.arange(6.0).reshape(6, 1), np.arange(6.0)
+    x, c = np.arange(8.0).reshape(8, 1), np.arange(8.0)
     feed = feeding.ArrayFeed(((x, c),), 2, seed=0, shuffle=False)
     blocks = feeding.Blocks(feed)
     blocks.begin(0)
     count, (((values, labels)),) = blocks.next(16)
-    assert count == 3
-    np.testing.assert_array_equal(values, x.reshape(3, 2, 1))
-    np.testing.assert_array_equal(labels, c.reshape(3, 2))
+    assert count == 4
+    np.testing.assert_array_equal(values, x.reshape(4, 2, 1))
+    np.testing.assert_array_equal(labels, c.reshape(4, 2))
 
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5])

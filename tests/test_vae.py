@@ -327,12 +327,36 @@ def test_default_steps_per_execution_changes_no_figure(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     fast = make_vae(compile_arguments={"jit_compile": True})
     plain = make_vae(compile_arguments={"jit_compile": True, "steps_per_execution": 1})
-    histories = [fit(each, batch_size=4, callbacks=callbacks, validation_data=X_TEST) for each in (fast, plain)]
-    assert (fast.steps_per_execution, plain.steps_per_execution) == (expected, 1)
+    taken = []
+    see = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: taken.append(fast.steps_per_execution))
+    histories = [
+        fit(fast, batch_size=4, callbacks=[*callbacks, see], validation_data=X_TEST),
+        fit(plain, batch_size=4, callbacks=callbacks, validation_data=X_TEST),
+    ]
+    assert taken == [expected, expected]
+    assert (fast.steps_per_execution, plain.steps_per_execution) == (1, 1)
     for name in histories[0]:
         np.testing.assert_allclose(histories[0][name], histories[1][name], rtol=1e-5)
     fast.save(tmp_path / "vae.keras")
     assert keras.models.load_model(tmp_path / "vae.keras").chooses_steps is True
+
+
+def test_gradient_accumulation_has_noise_of_its_own_for_each_batch():
+    vae = make_vae(compile_arguments={"optimizer": keras.optimizers.SGD(0.0, gradient_accumulation_steps=4)})
+    losses = []
+    see = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: losses.append(logs["loss"]))
+    vae.fit(X[:1].repeat(8, axis=0), batch_size=1, epochs=1, verbose=0, callbacks=[see])
+    assert len(set(losses)) == 8  # of one and the same example
+    assert (int(vae.steps_taken.numpy()), int(vae.optimizer.iterations)) == (8, 2)
+
+
+def test_a_list_of_callbacks_of_keras_serves_again():
+    vae, seen = make_vae(), []
+    see = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    callbacks = keras.callbacks.CallbackList([see], add_history=True, model=vae)
+    for _ in range(2):
+        fit(vae, X[:64], callbacks=callbacks)
+    assert seen == [0, 1] * 2 and len(callbacks.callbacks) == 3
 
 
 def test_one_trace_per_function():

@@ -32,7 +32,7 @@ def dynamic_binarization(x, batch_size=128, seed=0, shuffle=True, condition=None
     Reference: Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks", section 6.
 
     Args:
-        x: array `[N, ...]` in [0, 1].
+        x: array `[N, ...]` in [0, 1]; it is read where it lies, so leave it unchanged.
         batch_size: int.
         seed: int; the same seed gives the same sequence of epochs.
         shuffle: whether each epoch has an order of its own.

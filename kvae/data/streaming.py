@@ -160,7 +160,7 @@ class StreamFeed(feeding.Feed):
         return tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))
 
     def _read(self, block):
-        rows = tf.numpy_function(self._read_block, [block], tf.as_dtype(self.source.dtype))
+        rows = tf.numpy_function(feeding.weakly(self._read_block), [block], tf.as_dtype(self.source.dtype))
         return tf.ensure_shape(rows, [None, *self.source.shape])
 
     def _read_block(self, block):

@@ -174,6 +174,17 @@ def test_a_damaged_record_is_named(tmp_path, caplog):
     assert sum(len(batch) for batch in data) == N - 1
 
 
+def test_jpeg(tmp_path):
+    levels = np.arange(0, 256, 16)
+    for level in levels:  # of one grey each, which JPEG keeps but for rounding
+        image = np.full((8, 8, 3), level, "uint8")
+        (tmp_path / f"{level:03d}.jpg").write_bytes(tf.io.encode_jpeg(image, quality=100).numpy())
+    data = kvae.data.stream(tmp_path, batch_size=len(levels), shape=(4, 4, 3))
+    (batch,) = list(data)
+    assert batch.shape == (16, 4, 4, 3)
+    np.testing.assert_allclose(np.sort(np.mean(batch, axis=(1, 2, 3))) * 255, levels, atol=1)
+
+
 def test_a_damaged_image_or_row_is_named(home, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
@@ -183,6 +194,8 @@ def test_a_damaged_image_or_row_is_named(home, tmp_path):
     data = kvae.data.stream(folder, on_error="skip")
     assert sum(len(batch) for batch in data) == 19
     assert data.feed.skipped == {str(folder / "7.png"): "no readable image"}
+    with pytest.raises(ValueError, match=r"7\.png: no readable image. Mend or remove it, or pass on_error='skip'"):
+        make_vae((4, 4, 1)).fit(kvae.data.stream(folder, batch_size=32, transform="binarize"), verbose=0)
     (tmp_path / "x.csv").write_text("1,2\n3,4\n5,six\n7\n" + "8,9\n" * 10)
     data = kvae.data.stream(tmp_path / "x.csv", on_error="skip")
     assert sum(len(batch) for batch in data) == 12
