@@ -1,8 +1,11 @@
 """The command line as its users meet it: what it prints, writes, refuses, and how it exits."""
 
+import contextlib
 import functools
 import json
 import os
+import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -473,6 +476,37 @@ def test_overwrite(run, tmp_path):
     assert run("train", "digits", "--out", "out", "--overwrite", *QUICK)[0] == 0
     assert "old" not in files(tmp_path / "out")
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("changes", range(5))
+def test_a_kill_while_a_run_is_put_in_place_leaves_no_half(tmp_path, monkeypatch, changes):
+    out, aside = tmp_path / "out", tmp_path / "out.part"
+    for folder, text in ((out, "earlier"), (aside, "new")):
+        folder.mkdir()
+        for name in "abc":
+            (folder / name).write_text(text)
+    done = []
+
+    def killed(change):
+        def counted(*arguments, **options):
+            if len(done) == changes:
+                raise KeyboardInterrupt
+            done.append(change)
+            return change(*arguments, **options)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "rename", killed(pathlib.Path.rename))
+        patch.setattr(shutil, "rmtree", killed(shutil.rmtree))
+        with contextlib.suppress(KeyboardInterrupt):
+            kvae_cli.training._put(aside, out)
+    assert len(done) == min(changes, 4)  # away with an older one, out, in, away
+    held = [[path.read_text() for path in folder.iterdir()] for folder in (out, aside) if folder.exists()]
+    assert ["new"] * 3 in held and all(texts in (["new"] * 3, ["earlier"] * 3) for texts in held)
+    if aside.exists():  # what --resume comes to
+        kvae_cli.training._put(aside, out)
+    assert [path.read_text() for path in out.iterdir()] == ["new"] * 3
 
 
 def test_resume_goes_on_with_what_is_done(run, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ Run as `python worker.py FOLDER` with TF_CONFIG; writes FOLDER/INDEX.npz.
 
 import pathlib
 import sys
+import tempfile
 
 import keras
 import numpy as np
@@ -43,6 +44,14 @@ def run(vae, callbacks=()):
     found["one_row"] = np.array(vae.evaluate(x_test[:1], verbose=0))  # fewer rows than workers
     found["transform"] = vae.transform(x_test[:5])
     found["sample"] = vae.sample(3, seed=1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "x.npy")
+        np.save(path, x[:ROWS])
+        for name in ("dynamic_binarization", "stream"):
+            data = getattr(kvae.data, name)(path if name == "stream" else x[:ROWS], batch_size=BATCH, seed=1)
+            # Five batches, of which a round has three.
+            history = vae.fit(data, epochs=5, initial_epoch=4, steps_per_epoch=5, verbose=0).history
+            found[name] = np.array(history["loss"])
     return found
 
 
