@@ -226,7 +226,7 @@ def _finished(feed, data, steps):
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     data = data.with_options(options).prefetch(_PREFETCHED)
-    data.feed = feed  # which lives as long as it, and `fit` asks for; whatever a user makes of the data set is a data set like any other
+    data.feed = feed  # for `fit`, and to keep it alive; whatever a user makes of the data set is one like any other
     return data
 
 
