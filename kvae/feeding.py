@@ -105,7 +105,6 @@ class ArrayFeed(Feed):
     @functools.cached_property
     def _transformed(self):
         """`transform` of stacked batches, as a graph."""
-
         transform = self.transform  # not by way of `self`, which would be kept alive by its own attribute
 
         def transformed(batches, key, first):

@@ -30,11 +30,12 @@ def jit_compile(vae):
         return False
     if tf.config.list_physical_devices("GPU"):
         return "auto"
-    names = [type(layer).__name__ for layer in vae._flatten_layers()]
-    own = all(type(layer).__module__.startswith(("keras.", "kvae.")) for layer in vae._flatten_layers())
-    able = all(layer.supports_jit for layer in vae._flatten_layers())
+    layers = list(vae._flatten_layers())
+    names = [type(layer).__name__ for layer in layers]
+    own = all(type(layer).__module__.startswith(("keras.", "kvae.")) for layer in layers)
+    able = all(layer.supports_jit for layer in layers)
     # Dropout and the like: what Keras draws under XLA is not what it draws without.
-    draws = any(hasattr(layer, "seed_generator") for layer in vae._flatten_layers())
+    draws = any(hasattr(layer, "seed_generator") for layer in layers)
     return own and able and not draws and not any(word in name for name in names for word in _SLOW_UNDER_XLA)
 
 

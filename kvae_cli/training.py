@@ -166,7 +166,6 @@ def train(
         (aside / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
         (aside / "README.md").write_text(reports.card(vae, settings, report), encoding="utf-8")
         _put(aside, out)
-        shutil.rmtree(out / "state")
     except BaseException:
         if (aside / "model.keras").exists():
             print(f"kvae: the best model so far is {aside / 'model.keras'}", file=sys.stderr)
@@ -182,13 +181,11 @@ def train(
 
 
 def _put(aside, out):
-    """Puts a run in its place. Killed at any moment, no half of the one before is left there."""
-    before = out.with_name(out.name + ".before")
-    shutil.rmtree(before, ignore_errors=True)
+    """Puts a run in its place. Killed at any moment, no half of the one before, which goes with its state, is left there."""
     if out.exists():
-        out.rename(before)
+        out.rename(aside / "state" / "before")
     aside.rename(out)
-    shutil.rmtree(before, ignore_errors=True)
+    shutil.rmtree(out / "state")
 
 
 # Arguments that say how a command goes about it, not what the run is.
