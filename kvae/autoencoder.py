@@ -48,7 +48,9 @@ class Reconstruction(objectives.Objective):
         if self.l1:
             loss += self.l1 * tf.reduce_sum(tf.abs(code), axis=-1)
         if self.sparsity:
-            active = tfp.distributions.Bernoulli(probs=tf.clip_by_value(tf.reduce_mean(code, axis=0), 1e-6, 1 - 1e-6))
+            active = tfp.distributions.Bernoulli(
+                probs=tf.clip_by_value(tf.tensordot(terms.share, code, axes=1), 1e-6, 1 - 1e-6)
+            )
             target = tfp.distributions.Bernoulli(probs=self.sparsity_target)
             loss += self.sparsity * tf.reduce_sum(target.kl_divergence(active))
         if self.contraction:

@@ -91,7 +91,14 @@ def dense_decoder(
 
 
 def conv_encoder(
-    data_shape, latent_dim, filters=None, activation="relu", params_size=None, condition_shape=None, num_classes=None
+    data_shape,
+    latent_dim,
+    filters=None,
+    activation="relu",
+    params_size=None,
+    condition_shape=None,
+    num_classes=None,
+    residual_blocks=0,
 ):
     """A convolutional network from images to the parameters of the posterior.
 
@@ -103,6 +110,10 @@ def conv_encoder(
         activation: of the convolutions; "glu" gates their channels, as in `dense_encoder`.
         params_size: width of the output, as in `dense_encoder`.
         condition_shape, num_classes: as in `dense_encoder`; the condition becomes one more channel.
+        residual_blocks: how many follow each convolution, x + conv(activation(conv(x))). They have no normalisation (Lim
+            et al. 2017, arXiv:1707.02921), whose statistics would couple the examples of a batch, but begin at x, as
+            their last kernels are zero at first (Zhang, Dauphin and Ma 2019, arXiv:1901.09321): a network with them is
+            deeper and starts as the one without.
 
     Returns:
         `keras.Model`, `[B, height, width, channels]` -> `[B, params_size]`.
@@ -120,6 +131,7 @@ def conv_encoder(
         features = layers.Concatenate()([features, plane])
     for size in _filters(filters, height, width):
         features = _hidden(features, activation, layers.Conv2D, size, 3, strides=2, padding="same")
+        features = _residual(features, residual_blocks, activation)
     params = layers.Dense(params_size or 2 * _check_dim(latent_dim), name="params")(layers.Flatten()(features))
     return keras.Model(inputs if condition is None else [inputs, condition], params, name="encoder")
 
@@ -133,6 +145,7 @@ def conv_decoder(
     condition_shape=None,
     num_classes=None,
     output_bias=0.0,
+    residual_blocks=0,
 ):
     """A convolutional network from z to the parameters of the likelihood: `conv_encoder` backwards.
 
@@ -145,6 +158,7 @@ def conv_decoder(
         condition_shape, num_classes: as in `dense_encoder`; the network then takes `[z, c]`.
         output_bias: as in `dense_decoder`, for each channel of the output: a number, or an array such as
             `likelihood.initial_params(x_train.reshape(-1, channels))`.
+        residual_blocks: how many stand before each convolution, as in `conv_encoder`.
 
     Returns:
         `keras.Model`, `[B, D]` -> `[B, height, width, channels * num_params]`.
@@ -164,6 +178,7 @@ def conv_decoder(
     features = _hidden(latent, activation, layers.Dense, start_height * start_width * filters[-1])
     features = layers.Reshape((start_height, start_width, filters[-1]))(features)
     for size, target in zip(reversed(filters), reversed(targets), strict=True):
+        features = _residual(features, residual_blocks, activation)
         features = _hidden(features, activation, layers.Conv2DTranspose, size, 3, strides=2, padding="same")
         extra = tuple((0, have - want) for have, want in zip(features.shape[1:3], target, strict=True))
         if extra != ((0, 0), (0, 0)):
@@ -178,6 +193,16 @@ def _hidden(values, activation, layer, size, *arguments, **options):
         return layer(size, *arguments, activation=activation, **options)(values)
     # An operation of its own: Keras takes what leaves a layer to be as wide as its kernel, whatever the activation.
     return keras.activations.glu(layer(2 * size, *arguments, **options)(values))
+
+
+def _residual(features, count, activation):
+    """So many residual blocks, each of which is the identity at first."""
+    size = features.shape[-1]
+    for _ in range(checks.check_count("residual_blocks", count, least=0)):
+        branch = _hidden(features, activation, layers.Conv2D, size, 3, padding="same")
+        branch = layers.Conv2D(size, 3, padding="same", kernel_initializer="zeros")(branch)
+        features = layers.Add()([features, branch])
+    return features
 
 
 def _start_at(decoder, output_bias, shape):

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# Constants of Threefry2x32 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 4.2).
+# Constants of Threefry2x32 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 

@@ -141,7 +141,7 @@ class VAE(Trainable):
         params = self.decoder(flat if condition is None else [flat, condition], training=training)
         return tf.reshape(params, tf.concat([leading, tf.shape(params)[1:]], axis=0)) if len(z.shape) != 2 else params
 
-    def terms(self, x, y=None, noise=None, num_samples=None, first_sample=0, training=False, params=None):
+    def terms(self, x, y=None, noise=None, num_samples=None, first_sample=0, training=False, params=None, weight=None):
         """All log-densities of a batch, from which an objective makes a loss.
 
         Args:
@@ -152,6 +152,7 @@ class VAE(Trainable):
             first_sample: index of the first draw: draws s, s + 1, ... do not depend on how they are asked for.
             training: whether the networks run in training mode.
             params: what `posterior_params` gives for x, where it is known already.
+            weight: sample weights `[B]`, for what looks at the batch as a whole.
 
         Returns:
             `kvae.objectives.Terms`.
@@ -175,13 +176,15 @@ class VAE(Trainable):
         z = self.objective.gate(self.sampling(params, draws), memo)  # z  [S, B, D]
         likelihood_params = self.likelihood_params(z, condition, training)  # [S, B, ...]
         log_likelihood = self.likelihood.log_prob(
-            likelihood_params, target, target_mask, training
+            likelihood_params, target, target_mask, training, weight
         )  # log p(x|z)  [S, B]
 
         def draw_prior():
             return self.prior.from_noise(noise.auxiliary(self.prior.noise_size), self)
 
-        return objectives.Terms(posterior, prior, z, log_likelihood, self.posterior, params, noise, memo, draw_prior)
+        return objectives.Terms(
+            posterior, prior, z, log_likelihood, self.posterior, params, noise, memo, draw_prior, weight
+        )
 
     def call(self, x, training=False):
         params = self.posterior_params(x, training=training)
@@ -204,7 +207,7 @@ class VAE(Trainable):
         stream = tf.cast(self.steps_taken.value, tf.int32)
         noise, _ = self._batch_noise(stream, x, weight)
         with tf.GradientTape() as tape:
-            terms = self.terms(x, y, noise, training=True)
+            terms = self.terms(x, y, noise, training=True, weight=weight)
             loss = self.objective.loss(terms)  # [B]
             auxiliary = self.objective.auxiliary_loss(terms)
             penalty = self._penalty()
@@ -221,7 +224,7 @@ class VAE(Trainable):
         x, y, weight = inputs.unpack(self, data)
         noise, rows = self._batch_noise(random.EVALUATION, x, weight, first_row=self.examples_seen.rows.value)
         self.examples_seen.update_state(rows)
-        terms = self.terms(x, y, noise)
+        terms = self.terms(x, y, noise, weight=weight)
         return self._track(self.objective.loss(terms) + self._penalty(), terms, weight)
 
     def _batch_noise(self, stream, x, weight, first_row=0):
@@ -297,7 +300,7 @@ class VAE(Trainable):
         The mean of p(x missing | x observed), or draws from it, by self-normalised importance sampling with q(z|x
         observed) as the proposal.
 
-        Reference: Mattei and Frellsen 2019 (MIWAE), arXiv:1812.02633, equations 11 and 12.
+        Reference: Mattei and Frellsen 2019 (MIWAE), arXiv:1812.02633.
 
         Args:
             x: array `[N, *data_shape]` with NaN where nothing was observed, or (x, c).

@@ -19,6 +19,10 @@ def build(kvae, data_shape, rows, num_classes, settings, examples):
     options = {"activation": settings["activation"], "num_classes": num_classes}
     if settings["hidden"]:
         options["hidden" if network == "dense" else "filters"] = settings["hidden"]
+    if settings["residual_blocks"]:
+        if network != "conv":
+            raise ValueError(f"--residual-blocks are for --network conv, not {network}.")
+        options["residual_blocks"] = settings["residual_blocks"]
     bias = _output_bias(likelihood, network, examples()) if settings["output_bias"] else 0.0
     encoder = getattr(kvae.networks, f"{network}_encoder")(
         data_shape, latent_dim, params_size=posterior.params_size(latent_dim), **options

@@ -37,6 +37,9 @@ def train(
     activation: Annotated[
         str, typer.Option(help="Of the hidden layers: relu, tanh, ...; glu for gated ones.")
     ] = "relu",
+    residual_blocks: Annotated[
+        int, typer.Option(min=0, help="After each convolution of the encoder, and before each of the decoder.")
+    ] = 0,
     output_bias: Annotated[
         bool, typer.Option("--output-bias/--zero-bias", help="Start the decoder at the mean of the data.")
     ] = False,

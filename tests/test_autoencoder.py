@@ -51,8 +51,9 @@ def test_sparse():
     assert np.abs(sparse.transform(X_TEST)).mean() < 0.5 * np.abs(plain.transform(X_TEST)).mean()
 
     sparse = make_autoencoder("sigmoid", sparsity=3.0, sparsity_target=0.1)
-    report = sparse.evaluate(X_TEST, batch_size=297, return_dict=True, verbose=0)
-    rho = sparse.transform(X_TEST).mean(axis=0).astype("float64")
+    weight = np.linspace(0, 1, 297)
+    report = sparse.evaluate(X_TEST, sample_weight=weight, batch_size=297, return_dict=True, verbose=0)
+    rho = np.average(sparse.transform(X_TEST), axis=0, weights=weight)
     penalty = 3.0 * np.sum(0.1 * np.log(0.1 / rho) + 0.9 * np.log(0.9 / (1 - rho)))
     assert report["loss"] == pytest.approx(report["reconstruction"] + penalty, rel=1e-5)
 

@@ -24,6 +24,11 @@ def test_convolutions_take_channels_and_a_bias_for_each():
     expected = np.broadcast_to(x.mean(axis=(0, 1, 2)), (8, 8, 2))
     np.testing.assert_allclose(vae.likelihood(vae.decoder(np.zeros((1, 16))))[0], expected, atol=1e-6)
 
+    deeper = kvae_cli.recipes.build(kvae, (8, 8, 2), 40, None, {**settings, "residual_blocks": 1}, lambda: x)
+    assert len(deeper.decoder.layers) == len(vae.decoder.layers) + 2 * 3
+    with pytest.raises(ValueError, match="--residual-blocks are for --network conv, not dense"):
+        kvae_cli.recipes.build(kvae, (8, 8, 2), 40, None, recipe(residual_blocks=1), lambda: x)
+
 
 def test_arguments_that_the_command_line_knows():
     def objective(name, **settings):

@@ -21,7 +21,7 @@ def fit(vae, x=X, epochs=2):
 
 
 class DReG(objectives.Objective):
-    """Doubly reparameterised gradients of the IWAE bound (Tucker et al. 2019, arXiv:1810.04152, equation 8)."""
+    """Doubly reparameterised gradients of the IWAE bound (Tucker et al. 2019, arXiv:1810.04152)."""
 
     def __init__(self, num_samples=8, **kwargs):
         super().__init__(**kwargs)
@@ -74,7 +74,7 @@ def test_dreg_trains_under_xla():
 
 
 class VampPrior(priors.Prior):
-    """A mixture of posteriors at learned pseudo-inputs (Tomczak and Welling 2018, arXiv:1705.07120, equation 9)."""
+    """A mixture of posteriors at learned pseudo-inputs (Tomczak and Welling 2018, arXiv:1705.07120)."""
 
     def __init__(self, num_components=10, **kwargs):
         super().__init__(**kwargs)

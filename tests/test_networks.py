@@ -111,6 +111,47 @@ def test_gated_decoder_is_exported(tmp_path):
         np.testing.assert_allclose(kvae.export.load(tmp_path / name).decode(z), vae.decode(z).mean(), atol=1e-6)
 
 
+@pytest.mark.parametrize("activation", ["relu", "glu"])
+def test_residual_blocks_add_to_what_they_are_given_and_nothing_at_first(activation):
+    encoder = networks.conv_encoder((9, 8, 1), 2, filters=(4,), residual_blocks=1, activation=activation)
+    first, second, last = (each for each in encoder.layers if isinstance(each, keras.layers.Conv2D))
+    block = next(each for each in encoder.layers if isinstance(each, keras.layers.Add))
+    inner = keras.Model(encoder.input, [block.input[0], block.output])
+    x = np.random.default_rng(0).normal(size=(3, 9, 8, 1)).astype("float32")
+    before, after = inner(x)
+    np.testing.assert_array_equal(after, before)
+
+    last.kernel.assign(np.random.default_rng(1).normal(size=last.kernel.shape))
+    last.bias.assign(np.arange(4))
+    activate = keras.activations.get(activation)
+    hidden = (
+        (lambda layer, values: activate(layer(values)))
+        if activation == "glu"
+        else (lambda layer, values: layer(values))
+    )
+    features = hidden(first, x)
+    np.testing.assert_allclose(inner(x)[1], features + last(hidden(second, features)), atol=1e-5)
+    assert last.filters == features.shape[-1] == 4
+
+
+def test_residual_networks_are_deeper_train_come_back_and_are_exported(tmp_path):
+    shape = (13, 9, 2)
+    encoder = networks.conv_encoder(shape, 3, filters=(4, 8), residual_blocks=2)
+    decoder = networks.conv_decoder(3, shape, filters=(4, 8), residual_blocks=2)
+    for network, channels in ((encoder, 4), (decoder, 8)):
+        sizes = [each.output.shape[1:] for each in network.layers if isinstance(each, keras.layers.Add)]
+        assert sorted(sizes) == [(4, 3, 8)] * 2 + [(7, 5, channels)] * 2
+    vae = kvae.VAE(encoder, decoder)
+    vae.compile("adam", jit_compile=False)
+    x = np.random.default_rng(0).integers(0, 2, (20, *shape)).astype("float32")
+    assert np.isfinite(vae.fit(x, epochs=2, batch_size=5, verbose=0).history["loss"]).all()
+    assert all(np.abs(each).max() > 0 for each in vae.trainable_variables)  # also the kernels that were zero
+    vae.save(tmp_path / "vae.keras")
+    again = keras.models.load_model(tmp_path / "vae.keras")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), vae.predict(x, verbose=0))
+    kvae.export.tflite(vae, tmp_path / "decoder.tflite")  # run and compared with Keras, or it raises
+
+
 def test_output_bias_starts_the_decoder_at_the_mean_of_the_data(tmp_path):
     x = np.random.default_rng(0).random((50, 3, 4, 2)).astype("float32")
     likelihood = kvae.likelihoods.Beta()
@@ -163,6 +204,7 @@ def test_seeded_by_keras():
         (lambda: networks.dense_encoder((5,), 0), "latent_dim=0"),
         (lambda: networks.dense_decoder(2.5, (5,)), r"latent_dim=2\.5"),
         (lambda: networks.conv_encoder((8, 8, 1), 4, filters=()), "at least one|name at least"),
+        (lambda: networks.conv_encoder((8, 8, 1), 4, residual_blocks=-1), "`residual_blocks` must be a whole number"),
         (lambda: networks.conv_decoder(4, (8, 8, 1), filters=32), "`filters` must be the widths.*filters=32"),
         (lambda: networks.dense_encoder((5,), 4, hidden=300), "`hidden` must be the widths.*hidden=300"),
         (lambda: networks.dense_decoder(4, (5,), hidden=(300, 0)), "hidden=0"),

@@ -48,7 +48,12 @@ class Row:
         values = self.values(score)
         if len(values) > 1:
             return statistics.stdev(values) / len(values) ** 0.5
-        return self.results[0]["test"]["standard_error"] if score == "negative_log_likelihood" else None
+        return _error(self.results[0], score)
+
+    def by_seed(self, score):
+        """The figure of each seed, in words."""
+        figures = zip(self.values(score), self.results, strict=True)
+        return [_figure(self.scores[score], value, _error(result, score)) for value, result in figures]
 
     def met(self, rows):
         """Whether all targets are met; None where there is none, or what they ask for was not run."""
@@ -99,6 +104,11 @@ class Row:
         ]
 
 
+def _error(result, score):
+    """The standard error of one seed over its test images; None where it is not known."""
+    return result["test"]["standard_error"] if score == "negative_log_likelihood" else None
+
+
 def _figure(style, value, error=None):
     decimals = style["decimals"]
     return f"{value:.{decimals}f}" + (f" +- {error:.{decimals}f}" if error is not None else "")
@@ -141,6 +151,8 @@ def _about(row, rows):
     words = [row.told["what"]]
     if "source" in row.told:
         words.append(f"Published: {row.told['source']}.")
+    if len(row.results) > 1:
+        words += [f"{style['title']} by seed: {', '.join(row.by_seed(score))}." for score, style in row.scores.items()]
     if row.met(rows) is False:
         words.append(f"Missed: {row.told.get('remark', 'why is not known.')}")
     return f"- `{row.name}`: {' '.join(words)}"

@@ -29,7 +29,7 @@ def binarize(x, seed=0):
 def dynamic_binarization(x, batch_size=128, seed=0, shuffle=True, condition=None):
     """Batches of x drawn anew from Bernoulli(x) in every epoch, the usual way to train on grey images of digits.
 
-    Reference: Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks", section 6.
+    Reference: Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks".
 
     Args:
         x: array `[N, ...]` in [0, 1]; it is read where it lies, so leave it unchanged.

@@ -1,7 +1,9 @@
 """Data larger than memory: batches that are read, shuffled and prepared while the model trains."""
 
+import contextlib
 import logging
 import pathlib
+import shutil
 
 import numpy as np
 import tensorflow as tf
@@ -211,7 +213,7 @@ class DataSetFeed(StreamFeed):
 
 
 def write_records(x, folder, num_shards=1):
-    """Writes an array as TFRecord files that `stream` reads without being told shape and dtype.
+    """Writes an array as TFRecord files that `stream` reads without being told shape and dtype: all of it or nothing.
 
     Args:
         x: array `[N, *data_shape]`, or an iterable of examples.
@@ -220,24 +222,31 @@ def write_records(x, folder, num_shards=1):
 
     Raises:
         FileExistsError: if the folder exists.
+        ValueError: for an example that does not hold numbers.
 
     Example:
         >>> kvae.data.write_records(x_train, "shards", num_shards=8)
     """
     folder, num_shards = pathlib.Path(folder), checks.check_count("num_shards", num_shards)
     folder.mkdir(parents=True)
-    paths = [folder / f"{shard:05d}-of-{num_shards:05d}.tfrecord" for shard in range(num_shards)]
-    writers = [tf.io.TFRecordWriter(str(path)) for path in paths]
-    for number, row in enumerate(x):
-        row = np.ascontiguousarray(row)
-        if row.dtype.kind not in "uifb":
-            raise ValueError(f"`x` must hold numbers. Received: an example of dtype {row.dtype}.")
-        features = {
-            "x": tf.train.Feature(bytes_list=tf.train.BytesList(value=[row.tobytes()])),
-            "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=row.shape)),
-            "dtype": tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(row.dtype).encode()])),
-        }
-        example = tf.train.Example(features=tf.train.Features(feature=features))
-        writers[number % num_shards].write(example.SerializeToString())
-    for writer in writers:
-        writer.close()
+    try:
+        _write_records(x, [folder / f"{shard:05d}-of-{num_shards:05d}.tfrecord" for shard in range(num_shards)])
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _write_records(x, paths):
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(tf.io.TFRecordWriter(str(path))) for path in paths]
+        for number, row in enumerate(x):
+            row = np.ascontiguousarray(row)
+            if row.dtype.kind not in "uifb":
+                raise ValueError(f"`x` must hold numbers. Received: an example of dtype {row.dtype}.")
+            features = {
+                "x": tf.train.Feature(bytes_list=tf.train.BytesList(value=[row.tobytes()])),
+                "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=row.shape)),
+                "dtype": tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(row.dtype).encode()])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writers[number % len(paths)].write(example.SerializeToString())

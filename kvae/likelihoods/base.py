@@ -171,8 +171,11 @@ class Likelihood(parts.Part):
         found = tfp.math.find_root_chandrupatla(lambda first: self.base(first, *rest).mean() - mean, low, high)
         return found.estimated_root.numpy()
 
-    def log_prob(self, params, x, mask=None, training=False):
-        """log p(x|z) `[...]` in nats, from decoder outputs; a place for what a likelihood learns from x as it trains."""
+    def log_prob(self, params, x, mask=None, training=False, weight=None):
+        """log p(x|z) `[...]` in nats, from decoder outputs; a place for what a likelihood learns from x as it trains.
+
+        `weight`, sample weights `[B]`, is of use only to that.
+        """
         return self.distribution(params, mask).log_prob(x)
 
     @property

@@ -80,20 +80,22 @@ class LocationScale(Likelihood):
             return bounded_exp(self.log_scale if log_scale is None else log_scale, *_LOG_SCALE_RANGE)
         return self.scale
 
-    def log_prob(self, params, x, mask=None, training=False):
+    def log_prob(self, params, x, mask=None, training=False, weight=None):
         """log p(x|z) `[...]` in nats. With the optimal scale, that of this batch in training, which is also kept."""
         if self.scale != "optimal" or not training:
-            return super().log_prob(params, x, mask, training)
+            return super().log_prob(params, x, mask, training, weight)
         (location,) = self.split(params)
-        return self.of_examples(self.noise(location, self._optimum(location, x, mask)), mask).log_prob(x)
+        return self.of_examples(self.noise(location, self._optimum(location, x, mask, weight)), mask).log_prob(x)
 
-    def _optimum(self, location, x, mask):
+    def _optimum(self, location, x, mask, weight):
         """The scale that maximises the log-density of a batch over all replicas, with no gradient: it is at its optimum."""
         powers = tf.abs(tf.stop_gradient(location) - x) ** self.power
-        observed = tf.ones_like(powers) if mask is None else tf.cast(mask, tf.float32) + tf.zeros_like(powers)
-        powers = tf.where(observed > 0, powers, 0.0)
-        count = replicas.total(tf.reduce_sum(observed))
-        mean = tf.math.divide_no_nan(replicas.total(tf.reduce_sum(powers)), count)
+        counted = tf.ones_like(powers) if mask is None else tf.cast(mask, tf.float32) + tf.zeros_like(powers)
+        if weight is not None:
+            counted *= tf.reshape(weight, [-1] + [1] * len(self.data_shape))
+        powers = tf.where(counted > 0, powers, 0.0)
+        count = replicas.total(tf.reduce_sum(counted))
+        mean = tf.math.divide_no_nan(replicas.total(tf.reduce_sum(counted * powers)), count)
         # A step that overflowed, or saw nothing, is no news.
         news = tf.where(tf.math.is_finite(mean) & (count > 0), 1.0 - _MOMENTUM, 0.0)
         old = tf.convert_to_tensor(self.running)
@@ -113,10 +115,9 @@ class Normal(LocationScale):
     None for one that is learned with the weights; "feature" for one learned per value of x, for columns of different
     noise; "decoder" where the noise depends on z; "optimal" for the root mean squared error of each batch, which needs
     no learning and is the fastest. A running mean of the latter over steps, of momentum 0.99, is what `evaluate` and
-    everything but training use; before any training it is 1. Sample weights do not count in it. Learned scales stop at
-    3e-7 and 2e4.
+    everything but training use; before any training it is 1. Learned scales stop at 3e-7 and 2e4.
 
-    Reference: Rybkin et al. 2021 (sigma-VAE), arXiv:2006.13202, section 3; the last is its optimal sigma-VAE.
+    Reference: Rybkin et al. 2021 (sigma-VAE), arXiv:2006.13202; the last is its optimal sigma-VAE.
 
     Args:
         scale: standard deviation in units of x: a positive number; None, one learned for all values; "feature", one

@@ -39,10 +39,11 @@ def log_mean_exp(log_weight):
     return tf.reduce_logsumexp(log_weight, axis=0) - tf.math.log(count)
 
 
-def batch_mean(values):
-    """The mean of `values` `[B, ...]` over the rows of the batch, those of all replicas."""
-    count = tf.cast(tf.shape(values)[0], values.dtype)
-    return replicas.total(tf.reduce_sum(values, axis=0)) / replicas.total(count)
+def batch_mean(values, weight=None):
+    """The mean of `values` `[B, ...]`, weighted by `weight` `[B]`, over the rows of the batch, those of all replicas."""
+    weight = tf.ones(tf.shape(values)[:1], values.dtype) if weight is None else tf.cast(weight, values.dtype)
+    weighted = tf.tensordot(weight, values, axes=1)
+    return tf.math.divide_no_nan(replicas.total(weighted), replicas.total(tf.reduce_sum(weight)))
 
 
 def check_number(name, value, minimum=0.0):

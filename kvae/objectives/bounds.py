@@ -15,7 +15,7 @@ class ELBO(Objective):
 
     Two variants keep the latent space in use. `free_bits` puts beta sum_d max(free_bits, mean KL_d) in place of
     beta KL: below the floor a dimension costs nothing more. `capacity` puts beta |mean KL - capacity|: the KL is held
-    at a level, which `kvae.callbacks.CapacityRamp` raises. Both means are over the batch (of all replicas, without
+    at a level, which `kvae.callbacks.CapacityRamp` raises. Both means are over the batch (of all replicas, by
     sample weights), as in the papers, and not of each example by itself.
 
     Args:
@@ -59,11 +59,12 @@ class ELBO(Objective):
     def _divergence(self, terms):
         if self.free_bits:
             # The mean over the batch is sum_d max(free_bits, mean KL_d), and so is its gradient.
-            used = batch_mean(tf.stop_gradient(terms.kl_per_dimension)) > self.free_bits  # [D]
+            used = batch_mean(tf.stop_gradient(terms.kl_per_dimension), terms.weight) > self.free_bits  # [D]
             return tf.reduce_sum(tf.where(used, terms.kl_per_dimension, self.free_bits), axis=-1)
         if self.capacity is not None:
             excess = terms.kl - self.capacity
-            return tf.sign(batch_mean(tf.stop_gradient(excess))) * excess  # its mean is |mean KL - capacity|
+            mean = batch_mean(tf.stop_gradient(excess), terms.weight)
+            return tf.sign(mean) * excess  # its mean is |mean KL - capacity|
         return terms.kl
 
 
@@ -86,7 +87,7 @@ class IWAE(Objective):
         ValueError: if `num_samples` is less than 1 or `gradient` is none of the three.
 
     References: Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, equation 8; stl: Roeder, Wu and Duvenaud 2017,
-    arXiv:1703.09194, algorithm 2; dreg: Tucker et al. 2019, arXiv:1810.04152, equation 8.
+    arXiv:1703.09194, algorithm 2; dreg: Tucker et al. 2019, arXiv:1810.04152.
 
     Example:
         >>> vae = kvae.VAE(encoder, decoder, objective=kvae.objectives.IWAE(num_samples=64, gradient="dreg"))

@@ -1,10 +1,7 @@
 """Objectives that ask for independent latent dimensions.
 
-All of them look at the batch as a whole, so the batch size matters. Under several replicas each sees its own batch; and
-sample weights weigh the examples' losses, but not what an example counts in the batch as a whole.
+All of them look at the batch as a whole, so the batch size matters. Under several replicas each sees its own batch.
 """
-
-import math
 
 import keras
 import tensorflow as tf
@@ -28,8 +25,8 @@ class BetaTC(Objective):
     - "weighted": every example of the batch weighs 1/(N B). These weights sum to 1/N, not to 1, which shifts the three
       terms by multiples of log N, and with unequal weights the loss, but no gradient.
 
-    The terms lose their meaning when the batch is small for the number of latent dimensions. Under several replicas
-    each has its own batch; sample weights are not seen by q(z).
+    With sample weights an example weighs in q(z) by its own. The terms lose their meaning when the batch is small for
+    the number of latent dimensions. Under several replicas each has its own batch.
 
     Args:
         alpha: weight of the mutual information.
@@ -75,7 +72,7 @@ class BetaTC(Objective):
     def decompose(self, terms):
         """Mutual information, total correlation and dimension-wise KL, each `[B]`, nats; their batch means estimate them."""
         pairwise = terms.pairwise_log_posterior  # log q(z_d[s, i] | x[j])  [S, B, B, D]
-        log_weight = self._log_weight(pairwise)  # [B, B]
+        log_weight = tf.math.log(self._weight(terms.share))  # [B, B]
         log_aggregate = tf.reduce_logsumexp(log_weight + tf.reduce_sum(pairwise, axis=-1), axis=-1)  # log q(z)  [S, B]
         log_marginals = tf.reduce_sum(
             tf.reduce_logsumexp(log_weight[..., None] + pairwise, axis=-2), axis=-1
@@ -87,20 +84,20 @@ class BetaTC(Objective):
         )
         return tuple(tf.reduce_mean(part, axis=0) for part in parts)
 
-    def _log_weight(self, pairwise):
-        """The log of what the posterior of example j weighs in q(z[i]): `[B, B]`, or a scalar."""
-        if pairwise.shape[1] is not None and pairwise.shape[1] > self.dataset_size:
+    def _weight(self, share):
+        """What the posterior of example j weighs in q(z[i]), `[B, B]` or `[1, B]`, from the `share` `[B]` of each."""
+        rows = share.shape[0]
+        if rows is not None and rows > self.dataset_size:
             raise ValueError(
                 f"The batch has more examples than the data set: `dataset_size` must be the number of training "
-                f"examples. Received: dataset_size={self.dataset_size} and a batch of {pairwise.shape[1]}."
+                f"examples. Received: dataset_size={self.dataset_size} and a batch of {rows}."
             )
-        size = tf.shape(pairwise)[1]
-        rows = tf.cast(size, pairwise.dtype)
         if self.sampling == "weighted":
-            return -tf.math.log(self.dataset_size * rows)[None, None]
-        # With N = 1 the example stands for all the data; the others would weigh zero, whose log is not finite.
-        others = math.log(max(self.dataset_size - 1, 1)) - tf.math.log(tf.maximum(rows - 1, 1))
-        return tf.where(tf.eye(size, dtype=tf.bool), 0.0, others) - math.log(self.dataset_size)
+            return share[None] / self.dataset_size
+        own = tf.eye(tf.shape(share)[0])
+        others = (1 - own) * share
+        others = tf.math.divide_no_nan(others, tf.reduce_sum(others, axis=-1, keepdims=True))
+        return own / self.dataset_size + (1 - 1 / self.dataset_size) * others
 
 
 @keras.saving.register_keras_serializable(package="kvae")
@@ -113,7 +110,7 @@ class FactorVAE(Objective):
     discriminator learns in the same step by the same optimizer, so it has the same learning rate; its loss is not part
     of the reported `loss`, but the metric `discriminator_loss`, which is log 2 = 0.693 when it cannot tell them apart.
     The shuffled batch is made of the same z, where the paper draws a second batch. Under several replicas each shuffles
-    its own batch; the discriminator does not see sample weights.
+    its own batch.
 
     Args:
         gamma: weight of the total correlation.
@@ -149,24 +146,24 @@ class FactorVAE(Objective):
             self.discriminator = keras.Sequential([keras.Input((latent_dim,), dtype="float32"), *layers, output])
 
     def loss(self, terms):
-        loss = self._discriminator_loss(terms)
-        finite = tf.math.is_finite(loss)  # a float16 step that overflowed is skipped, and does not count here either
-        self.discriminator_loss.update_state(tf.where(finite, loss, 0.0), tf.cast(finite, tf.float32))
+        loss = self.auxiliary_loss(terms)
+        # A float16 step that overflowed is skipped, and does not count here either.
+        finite, rows = tf.math.is_finite(loss), tf.cast(tf.shape(terms.z)[1], tf.float32)
+        rows = rows if terms.weight is None else tf.reduce_sum(terms.weight)
+        self.discriminator_loss.update_state(tf.where(finite, loss, 0.0), tf.where(finite, rows, 0.0))
         # The logit is log D(z) / (1 - D(z)). With stopped weights it trains the encoder and not the discriminator.
         stopped = [tf.stop_gradient(each.value) for each in self.discriminator.trainable_variables]
         logit, _ = self.discriminator.stateless_call(stopped, [], terms.z[0])
         return terms.reconstruction + terms.kl + self.gamma * logit[:, 0]
 
     def auxiliary_loss(self, terms):
-        return tf.reduce_mean(self._discriminator_loss(terms))
-
-    def _discriminator_loss(self, terms):
-        """-1/2 (log D(z) + log(1 - D(permuted z))) `[B]`, computed once for the terms."""
+        """-1/2 (mean log D(z) + mean log(1 - D(permuted z))), computed once for the terms."""
         if "discriminator_loss" not in terms.memo:
             z = tf.stop_gradient(terms.z[0])
-            permuted = permute_dimensions(z, terms.noise.auxiliary(z.shape[-1]))
+            permuted, share = permute_dimensions(z, terms.noise.auxiliary(z.shape[-1]), terms.share)
             joint, product = self.discriminator(z)[:, 0], self.discriminator(permuted)[:, 0]
-            terms.memo["discriminator_loss"] = 0.5 * (tf.nn.softplus(-joint) + tf.nn.softplus(product))
+            costs = terms.share * tf.nn.softplus(-joint) + share * tf.nn.softplus(product)
+            terms.memo["discriminator_loss"] = 0.5 * tf.reduce_sum(costs)
         return terms.memo["discriminator_loss"]
 
 
@@ -179,7 +176,7 @@ class DIP(Objective):
     - kind "i": C = Cov[E[z|x]], the covariance over the batch of the posterior means.
     - kind "ii": C = Cov[E[z|x]] + E[Cov[z|x]], that of z ~ q(z).
 
-    Under several replicas each takes the covariance of its own batch; sample weights are not seen by it.
+    Means over the batch are by sample weights. Under several replicas each takes the covariance of its own batch.
 
     Args:
         kind: "i" or "ii".
@@ -203,19 +200,19 @@ class DIP(Objective):
         self.off_diagonal_weight = check_number("off_diagonal_weight", off_diagonal_weight)
 
     def loss(self, terms):
-        covariance = self._covariance(terms.posterior)
+        covariance = self._covariance(terms.posterior, terms.share)
         variance = tf.linalg.diag_part(covariance)
         off_diagonal = tf.reduce_sum(covariance**2) - tf.reduce_sum(variance**2)
         penalty = self.off_diagonal_weight * off_diagonal + self.diagonal_weight * tf.reduce_sum((variance - 1) ** 2)
         return terms.reconstruction + terms.kl + penalty
 
-    def _covariance(self, posterior):
+    def _covariance(self, posterior, share):
         try:
             # Asked of kind "i" too: what has no covariance in closed form, as a flow, may have another point for its `mean`.
             mean, within = posterior.mean(), posterior.covariance()  # [B, D], [B, D, D]
-            centred = mean - tf.reduce_mean(mean, axis=0)
-            covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(mean)[0], mean.dtype)
-            return covariance if self.kind == "i" else covariance + tf.reduce_mean(within, axis=0)
+            centred = mean - tf.tensordot(share, mean, axes=1)
+            covariance = tf.matmul(share[:, None] * centred, centred, transpose_a=True)
+            return covariance if self.kind == "i" else covariance + tf.tensordot(share, within, axes=1)
         except NotImplementedError as error:
             raise ValueError(
                 "DIP needs a posterior with a mean and a covariance in closed form, such as 'diagonal_normal'. "
@@ -223,10 +220,25 @@ class DIP(Objective):
             ) from error
 
 
-def permute_dimensions(z, noise):
-    """z `[B, D]` with each dimension shuffled over the batch by itself, in the order of `noise` `[B, D]`."""
-    order = tf.argsort(noise, axis=0)
-    return tf.transpose(tf.gather(tf.transpose(z), tf.transpose(order), batch_dims=1))
+def permute_dimensions(z, noise, share):
+    """z `[B, D]` with each dimension shuffled over the batch by itself, in the order of `noise` `[B, D]`.
+
+    Of B examples with `share` `[B]`, n have one that is not zero. From them n are drawn in proportion to it (systematic
+    resampling; each once, where all shares are equal), and those are shuffled.
+
+    Returns:
+        The shuffled z `[B, D]`, in its first n rows, and what each of its rows counts `[B]`: 1/n or zero.
+    """
+    present = share > 0
+    count = tf.reduce_sum(tf.cast(present, z.dtype))
+    index = tf.range(tf.shape(z)[0])
+    counts = tf.cast(index, z.dtype) < count
+    middles = (tf.cast(index, z.dtype) + 0.5) / count
+    drawn = tf.minimum(tf.searchsorted(tf.cumsum(share), middles), tf.shape(z)[0] - 1)
+    noise = tf.gather(noise, tf.argsort(tf.where(present, 0, 1), stable=True))  # that of the n comes first
+    order = tf.argsort(tf.where(counts[:, None], noise, float("inf")), axis=0)
+    permuted = tf.gather(tf.transpose(tf.gather(z, drawn)), tf.transpose(order), batch_dims=1)
+    return tf.transpose(permuted), tf.math.divide_no_nan(tf.cast(counts, z.dtype), count)
 
 
 def _check_several_dimensions(objective, latent_dim):

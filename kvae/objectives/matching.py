@@ -1,7 +1,6 @@
 """Objectives that match the aggregate posterior q(z) to the prior by the maximum mean discrepancy.
 
-They look at the batch as a whole. Under several replicas each matches its own batch; sample weights weigh the examples'
-losses, but not what an example counts in the discrepancy.
+They look at the batch as a whole. Under several replicas each matches its own batch.
 """
 
 import keras
@@ -19,8 +18,7 @@ class InfoVAE(Objective):
 
     alpha > 0 favours mutual information between x and z, which the ELBO holds down; `scale` is the paper's lambda. With
     alpha = 0 and scale = 1 this is the ELBO; with alpha = 1 the `WAE`. See `maximum_mean_discrepancy` for the
-    MMD between z and as many draws of the prior. Under several replicas each matches its own batch; sample weights are
-    not seen by the MMD.
+    MMD between z and as many draws of the prior. Under several replicas each matches its own batch.
 
     Args:
         alpha: weight taken off the KL, at most 1.
@@ -47,7 +45,7 @@ class InfoVAE(Objective):
             )
 
     def loss(self, terms):
-        discrepancy = maximum_mean_discrepancy(terms.z[0], terms.prior_z)
+        discrepancy = maximum_mean_discrepancy(terms.z[0], terms.prior_z, terms.weight)
         return terms.reconstruction + (1 - self.alpha) * terms.kl + (self.alpha + self.scale - 1) * discrepancy
 
 
@@ -58,8 +56,7 @@ class WAE(Objective):
     No KL: each q(z|x) may be narrow as long as together they look like the prior. Raise the weight with care: posteriors
     that are all equal to the prior match it too, as in a collapsed VAE. The cost c(x, G(z)) of the paper is
     -log p(x|z); a `Normal` likelihood of fixed scale makes it the squared error. See `maximum_mean_discrepancy`
-    for the MMD between z and as many draws of the prior. Under several replicas each matches its own batch; sample
-    weights are not seen by the MMD.
+    for the MMD between z and as many draws of the prior. Under several replicas each matches its own batch.
 
     Args:
         weight: lambda of the paper.
@@ -78,22 +75,28 @@ class WAE(Objective):
         self.weight = check_number("weight", weight)
 
     def loss(self, terms):
-        return terms.reconstruction + self.weight * maximum_mean_discrepancy(terms.z[0], terms.prior_z)
+        return terms.reconstruction + self.weight * maximum_mean_discrepancy(terms.z[0], terms.prior_z, terms.weight)
 
 
-def maximum_mean_discrepancy(first, second):
+def maximum_mean_discrepancy(first, second, weight=None):
     """The unbiased estimate of the squared MMD of two samples `[B, D]`: a scalar, which may fall below zero.
+
+    With `weight` `[B]` row i of both samples weighs by it, and a pair of rows by the product.
 
     The kernel is the inverse multiquadratic sum_s C_s / (C_s + |a - b|^2), C_s = s 2 D sigma^2 with sigma = 1, the scale
     of the standard normal prior, over the scales s from 0.1 to 10.
 
     Reference: Tolstikhin et al. 2018, arXiv:1711.01558, algorithm 2 and section 4.
     """
-    rows = tf.cast(tf.shape(first)[0], first.dtype)
-    others = 1 - tf.eye(tf.shape(first)[0], dtype=first.dtype)
-    pairs = tf.maximum(rows * (rows - 1), 1)
-    within = tf.reduce_sum(others * (_kernel(first, first) + _kernel(second, second))) / pairs
-    return within - 2 * tf.reduce_mean(_kernel(first, second))
+    weight = tf.ones(tf.shape(first)[:1]) if weight is None else weight
+    pairs = weight[:, None] * weight
+    others = pairs * (1 - tf.eye(tf.shape(first)[0]))
+    within = _weighted_mean(_kernel(first, first) + _kernel(second, second), others)
+    return within - 2 * _weighted_mean(_kernel(first, second), pairs)
+
+
+def _weighted_mean(values, weight):
+    return tf.math.divide_no_nan(tf.reduce_sum(weight * values), tf.reduce_sum(weight))
 
 
 def _kernel(first, second):

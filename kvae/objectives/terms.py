@@ -26,6 +26,7 @@ class Terms:
         noise: `kvae.random.Noise` of this batch; `noise.auxiliary(dim)` gives values that z did not use.
         memo: dict that the objective's `gate` was given; what it left there for `loss` or for the backward pass.
         draw_prior: function of nothing that gives z `[B, D]` drawn from the prior; see `prior_z`.
+        weight: sample weights `[B]`, or None where all examples count the same; see `share`.
     """
 
     posterior: Any
@@ -37,6 +38,7 @@ class Terms:
     noise: random.Noise = None
     memo: dict = dataclasses.field(default_factory=dict)
     draw_prior: Any = None
+    weight: tf.Tensor = None
 
     @functools.cached_property
     def log_prior(self):
@@ -72,6 +74,12 @@ class Terms:
         return self.log_likelihood + self.log_prior - self.log_posterior
 
     # What single objectives ask for
+
+    @functools.cached_property
+    def share(self):
+        """What each example counts where the batch is looked at as a whole `[B]`: its sample weight, over their sum."""
+        weight = tf.ones(tf.shape(self.z)[1:2]) if self.weight is None else tf.cast(self.weight, tf.float32)
+        return tf.math.divide_no_nan(weight, tf.reduce_sum(weight))
 
     def posterior_with_stopped_params(self):
         """q(z|x) whose parameters pass no gradient: for estimators that drop the score (STL, DReG)."""

@@ -75,7 +75,7 @@ class VampPrior(Prior):
     border do not wander off, and can always return. KL is Monte Carlo. A draw takes two normal values more than one of
     the posterior; these choose the component. Conditional models are refused: pseudo-inputs have no condition.
 
-    Reference: Tomczak and Welling 2018, arXiv:1705.07120, equation 9.
+    Reference: Tomczak and Welling 2018, arXiv:1705.07120.
 
     Args:
         num_components: K.

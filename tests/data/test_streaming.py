@@ -346,7 +346,8 @@ def test_records_that_do_not_fit_the_others_are_named(tmp_path):
     ]
     assert [name.rpartition(" ")[2] for name in skipped] == ["1", "2", "3"]
     with pytest.raises(ValueError, match="must hold numbers. Received: an example of dtype <U1"):
-        kvae.data.write_records(np.array([["a"], ["b"]]), tmp_path / "text")
+        kvae.data.write_records([np.zeros(2), np.array(["a"])], tmp_path / "mixed")
+    assert not (tmp_path / "mixed").exists()
 
 
 def test_lines_that_are_blank_are_no_rows(tmp_path):

@@ -91,6 +91,18 @@ def test_the_optimal_scale_looks_at_observed_values_alone():
     np.testing.assert_allclose(log_prob, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_sample_weights_weigh_in_the_optimal_scale(joint):
+    likelihood, weight = make("Normal", "optimal"), np.float32([0, 1, 2, 0.5, 0])
+    if joint:
+        likelihood = likelihoods.Joint([(likelihood, SHAPE[-1])])
+    x = np.where(weight[:, None, None, None] > 0, X, np.nan)
+    log_prob = likelihood.log_prob(LOCATION, x, training=True, weight=weight)[1:4]
+    scale = np.sqrt(np.average(((X - LOCATION) ** 2).mean(axis=(1, 2, 3)), weights=weight))
+    expected = scipy.stats.norm(LOCATION, scale).logpdf(X).sum(axis=(1, 2, 3))[1:4]
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-5)
+
+
 def test_several_draws_count_alike_and_the_gradient_is_that_at_a_fixed_scale():
     likelihood = make("Normal", "optimal")
     location = tf.constant(np.stack([LOCATION, LOCATION + 1, LOCATION * 2]))  # [S, B, ...]

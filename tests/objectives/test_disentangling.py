@@ -86,6 +86,25 @@ def test_stratified_sampling_is_unbiased_for_the_aggregate_posterior():
     assert np.mean(estimates) == pytest.approx(exact, rel=1e-5)
 
 
+def test_sample_weights_weigh_in_the_aggregate_posterior():
+    vae, weight = make_vae(), tf.constant([2.0, 1.0, 1.0])
+    terms = vae.terms(X[:3], weight=weight)
+    each = scipy.stats.norm.logpdf(
+        terms.z.numpy()[0][:, None], terms.posterior.mean(), terms.posterior.stddev()
+    )  # log q(z_d[i] | x[j])  [3, 3, D]
+    own = each.sum(axis=-1).diagonal()
+    for sampling, share in (
+        ("stratified", [[0.1, 0.45, 0.45], [0.6, 0.1, 0.3], [0.6, 0.3, 0.1]]),
+        ("weighted", [[0.05, 0.025, 0.025]] * 3),
+    ):
+        share = np.log(share)
+        aggregate = scipy.special.logsumexp(share + each.sum(axis=-1), axis=1)
+        marginals = scipy.special.logsumexp(share[..., None] + each, axis=1).sum(axis=-1)
+        mutual_information, total_correlation, _ = BetaTC(dataset_size=10, sampling=sampling).decompose(terms)
+        np.testing.assert_allclose(mutual_information, own - aggregate, atol=2e-5)
+        np.testing.assert_allclose(total_correlation, aggregate - marginals, atol=2e-5)
+
+
 def test_beta_tc_weighs_the_parts():
     terms = make_vae().terms(X)
     objective = BetaTC(alpha=0.5, beta=4.0, gamma=2.0, dataset_size=20)
@@ -118,10 +137,20 @@ def test_beta_tc_bad_settings():
 
 def test_permuted_dimensions_hold_the_same_values_in_another_order():
     z, noise = RNG.normal(size=(50, 4)).astype("float32"), RNG.normal(size=(50, 4)).astype("float32")
-    permuted = permute_dimensions(tf.constant(z), tf.constant(noise)).numpy()
+    share = tf.fill([50], 1 / 50)
+    permuted, counts = (each.numpy() for each in permute_dimensions(tf.constant(z), tf.constant(noise), share))
+    np.testing.assert_array_equal(counts, np.float32(1 / 50))
     np.testing.assert_array_equal(np.sort(permuted, axis=0), np.sort(z, axis=0))
     np.testing.assert_array_equal(permuted, np.take_along_axis(z, np.argsort(noise, axis=0), axis=0))
     assert (permuted == z).mean() < 0.2
+
+
+def test_permuted_dimensions_are_drawn_by_sample_weights():
+    z = RNG.normal(size=(4, 2)).astype("float32")
+    share = tf.constant([0.6, 0.2, 0.2, 0.0])  # three examples; (1/6, 1/2, 5/6) of the whole fall on rows 0, 0 and 2
+    permuted, counts = permute_dimensions(tf.constant(z), tf.constant(RNG.normal(size=(4, 2)), tf.float32), share)
+    np.testing.assert_allclose(counts, [1 / 3, 1 / 3, 1 / 3, 0])
+    np.testing.assert_array_equal(np.sort(permuted[:3], axis=0), np.sort(z[[0, 0, 2]], axis=0))
 
 
 def test_factor_vae_is_its_formula_and_trains_its_discriminator_apart():
@@ -134,7 +163,8 @@ def test_factor_vae_is_its_formula_and_trains_its_discriminator_apart():
         penalty = loss + terms.elbo
     logit = discriminator(terms.z[0]).numpy()[:, 0].astype("float64")
     np.testing.assert_allclose(loss, -terms.elbo + 3 * logit, rtol=1e-5)
-    permuted = discriminator(permute_dimensions(terms.z[0], terms.noise.auxiliary(3))).numpy()[:, 0].astype("float64")
+    permuted, _ = permute_dimensions(terms.z[0], terms.noise.auxiliary(3), terms.share)
+    permuted = discriminator(permuted).numpy()[:, 0].astype("float64")
     expected = -0.5 * (np.log(scipy.special.expit(logit)) + np.log(1 - scipy.special.expit(permuted))).mean()
     assert float(auxiliary) == pytest.approx(expected, rel=1e-5)
     assert all(each is None for each in tape.gradient(loss, weights))
@@ -203,9 +233,11 @@ def test_factor_vae_discriminator_stays_in_float32(dtype_policy):
 
 @pytest.mark.parametrize("kind", ["i", "ii"])
 def test_dip_is_its_formula(kind):
-    terms = make_vae().terms(X)
+    weight = np.linspace(0.0, 2.0, 20).astype("float32")
+    terms = make_vae().terms(X, weight=weight)
     mean, scale = terms.posterior.mean().numpy().astype("float64"), terms.posterior.stddev().numpy()
-    covariance = np.cov(mean.T, bias=True) + (kind == "ii") * np.diag((scale**2).mean(axis=0))
+    within = np.average(scale**2, axis=0, weights=weight)
+    covariance = np.cov(mean.T, bias=True, aweights=weight) + (kind == "ii") * np.diag(within)
     off_diagonal = covariance - np.diag(np.diag(covariance))
     penalty = 3 * (off_diagonal**2).sum() + 5 * ((np.diag(covariance) - 1) ** 2).sum()
     loss = DIP(kind, diagonal_weight=5.0, off_diagonal_weight=3.0).loss(terms)

@@ -96,6 +96,28 @@ def test_losses_and_gradients_are_finite_and_the_same_under_xla():
         assert 0 < np.abs(tape.gradient(means[name], kernel)).max() < np.inf, name
 
 
+@each_case
+def test_weight_zero_equals_absence_and_weights_weigh(name):
+    """In an evaluation and in a step: also in what an objective makes of the batch as a whole."""
+    weight = np.where(np.arange(33) % 3 == 1, 0.0, np.linspace(0.5, 2.0, 33))
+    keep = weight > 0
+
+    def run(x, weight):
+        arguments = {"optimizer": keras.optimizers.SGD(1e-2), "run_eagerly": True}
+        vae = make_vae(objective=CASES[name](), compile_arguments=arguments)
+        report = vae.evaluate(x, sample_weight=weight, batch_size=33, verbose=0, return_dict=True)
+        vae.fit(x, sample_weight=weight, batch_size=33, shuffle=False, verbose=0)
+        return report, [each.numpy() for each in vae.trainable_variables]
+
+    (report, trained), (expected, expected_trained) = run(X, weight), run(X[keep], weight[keep])
+    assert report == pytest.approx(expected, rel=1e-5)
+    for first, second in zip(trained, expected_trained, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-5)  # sums in another order
+    unweighted, equal = (run(X, each)[0] for each in (None, np.full(33, 3.0)))
+    assert unweighted == pytest.approx(equal, rel=1e-5)
+    assert unweighted["loss"] != pytest.approx(report["loss"], rel=1e-3)
+
+
 def test_two_replicas_share_a_discriminator():
     with two_replicas().scope():
         vae = make_vae(objective=CASES["FactorVAE"]())

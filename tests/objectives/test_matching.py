@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,26 +12,30 @@ X = digits()[1][:20]
 RNG = np.random.default_rng(0)
 
 
-def mmd(first, second):
-    """Algorithm 2 of the WAE paper, by loops in float64."""
+def mmd(first, second, weight=None):
+    """Algorithm 2 of the WAE paper, by loops in float64; its means are over pairs of rows, by the product of weights."""
+    weight = np.ones(len(first)) if weight is None else weight
 
     def kernel(a, b):
         distance = ((a - b) ** 2).sum()
         widths = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10]) * 2 * len(a)
         return (widths / (widths + distance)).sum()
 
-    n = len(first)
-    within = sum(
-        kernel(sample[i], sample[j]) for sample in (first, second) for i in range(n) for j in range(n) if i != j
-    )
-    between = sum(kernel(a, b) for a in first for b in second)
-    return within / (n * (n - 1)) - 2 * between / n**2
+    def mean(first, second, pairs):
+        return np.average(
+            [kernel(first[i], second[j]) for i, j in pairs], weights=[weight[i] * weight[j] for i, j in pairs]
+        )
+
+    pairs = list(itertools.product(range(len(first)), repeat=2))
+    others = [(i, j) for i, j in pairs if i != j]
+    return mean(first, first, others) + mean(second, second, others) - 2 * mean(first, second, pairs)
 
 
-def test_mmd_is_the_estimate_of_the_paper():
+@pytest.mark.parametrize("weight", [None, np.linspace(0, 2, 12)])
+def test_mmd_is_the_estimate_of_the_paper(weight):
     first, second = RNG.normal(size=(12, 3)), RNG.normal(1.0, 2.0, size=(12, 3))
-    value = maximum_mean_discrepancy(tf.constant(first, tf.float32), tf.constant(second, tf.float32))
-    assert float(value) == pytest.approx(mmd(first, second), abs=1e-5)
+    tensors = [None if each is None else tf.constant(each, tf.float32) for each in (first, second, weight)]
+    assert float(maximum_mean_discrepancy(*tensors)) == pytest.approx(mmd(first, second, weight), abs=1e-5)
 
 
 def test_mmd_is_unbiased_and_sees_a_shift_and_a_scale():

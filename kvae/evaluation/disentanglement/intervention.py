@@ -116,7 +116,7 @@ def irs(codes, factors, names=None, quantile=0.99):
     quantile, against outliers.
 
     Reference: Suter, Miladinovic, Schoelkopf and Bauer 2019, "Robustly disentangled causal mechanisms",
-    arXiv:1811.00007, section 4.
+    arXiv:1811.00007.
 
     Args:
         codes: array `[N, D]`.
