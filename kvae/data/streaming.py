@@ -54,7 +54,9 @@ def stream(
         part: None for all examples; "validation" or "test" for a tenth of the blocks each, "train" for the rest: the same
             ones each time.
         transform: None; "binarize" draws each value from Bernoulli(x) anew in every round; "dequantize" adds uniform
-            noise to uint8 values k, (k + u) / 256, which makes of them a density on [0, 1].
+            noise to uint8 values k, (k + u) / 256, which makes of them a density on [0, 1]. Or a function of a batch
+            `[B, *shape]` that gives x or, for a conditional model, ((x, c),): to take a condition out of a row, scale
+            columns, crop. The same batch must always give the same.
         on_error: "raise" at an image, record or row that cannot be read, or "skip" it; `skipped` of the data set's feed
             counts them, and each is named in the log "kvae". Not for a data set: see its `ignore_errors`.
         name: array of an `.npz` file, feature of TFRecord examples, or list column of a Parquet file.
@@ -62,7 +64,7 @@ def stream(
             the shape of the numbers in TFRecord examples.
 
     Returns:
-        `tf.data.Dataset` of float32 batches x.
+        `tf.data.Dataset` of float32 batches x, or of what `transform` gives.
 
     Raises:
         FileNotFoundError: if there is nothing.
@@ -75,9 +77,11 @@ def stream(
         >>> train = kvae.data.stream("faces/", batch_size=128, shape=(64, 64, 3), part="train")
         >>> held_out = kvae.data.stream("faces/", shape=(64, 64, 3), part="test", shuffle=False)
         >>> vae.fit(train, epochs=20, steps_per_epoch=1000, validation_data=held_out)
+        >>> rows = kvae.data.stream("table.csv", transform=lambda rows: ((rows[:, 1:], rows[:, 0]),))  # labels first
     """
     checks.check_choice("part", part, (None, "train", "validation", "test"))
-    checks.check_choice("transform", transform, (None, "binarize", "dequantize"))
+    if not callable(transform):
+        checks.check_choice("transform", transform, (None, "binarize", "dequantize"))
     checks.check_choice("on_error", on_error, ("raise", "skip"))
     seed = checks.check_seed(seed)
     source = open_source(source, name=name, shape=shape)
@@ -187,6 +191,8 @@ class StreamFeed(feeding.Feed):
             return (x + binarization.uniform(x, self.seed, key, number)) / 256.0
         if rows.dtype == tf.uint8:
             x = x / 255.0
+        if callable(self.transform):
+            return self.transform(x)
         return binarization.draw(x, self.seed, key, number) if self.transform == "binarize" else x
 
 

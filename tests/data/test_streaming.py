@@ -116,6 +116,29 @@ def test_training_is_resumed_in_the_order_it_would_have_had(home, tmp_path):
         assert parts == whole
 
 
+def test_a_function_makes_pairs_for_a_conditional_model(tmp_path):
+    labels = np.arange(N) % 3
+    table = np.random.default_rng(0).integers(0, 2, (N, 6))
+    table[:, 5] = labels == 1  # so that a label that is not that of its row is seen
+    np.savetxt(tmp_path / "table.csv", np.column_stack([labels, table]), delimiter=",", fmt="%d")
+
+    def stream(**arguments):
+        return kvae.data.stream(
+            tmp_path / "table.csv", batch_size=32, transform=lambda rows: ((rows[:, 1:], rows[:, 0]),), **arguments
+        )
+
+    ((x, c),) = next(iter(stream()))
+    assert x.shape == (32, 6) and np.array_equal(c == 1, x[:, 5])
+    encoder = kvae.networks.dense_encoder((6,), 2, hidden=(8,), num_classes=3)
+    vae = kvae.VAE(encoder, kvae.networks.dense_decoder(2, (6,), hidden=(8,), num_classes=3))
+    vae.compile(jit_compile=False)
+    train, held_out = stream(part="train"), stream(part="test", shuffle=False)
+    history = vae.fit(train, epochs=3, steps_per_epoch=2, validation_data=held_out, verbose=0).history
+    assert np.isfinite(history["val_elbo"]).all() and len(history["loss"]) == 3
+    with pytest.raises(ValueError, match="`transform` must be one of None, 'binarize', 'dequantize'"):
+        kvae.data.stream(tmp_path / "table.csv", transform="grey")
+
+
 def test_unshuffled_repeats_itself(home):
     data = kvae.data.stream(home / "x.npy", shuffle=False, transform="binarize")
     one, other = (np.concatenate([batch.numpy() for batch in data]) for _ in range(2))
