@@ -48,9 +48,7 @@ class Reconstruction(objectives.Objective):
         if self.l1:
             loss += self.l1 * tf.reduce_sum(tf.abs(code), axis=-1)
         if self.sparsity:
-            active = tfp.distributions.Bernoulli(
-                probs=tf.clip_by_value(tf.tensordot(terms.share, code, axes=1), 1e-6, 1 - 1e-6)
-            )
+            active = tfp.distributions.Bernoulli(probs=tf.clip_by_value(terms.mean(code), 1e-6, 1 - 1e-6))
             target = tfp.distributions.Bernoulli(probs=self.sparsity_target)
             loss += self.sparsity * tf.reduce_sum(target.kl_divergence(active))
         if self.contraction:
@@ -112,6 +110,11 @@ class Autoencoder(VAE):
         missing=None,
         **kwargs,
     ):
+        if chosen := sorted({"posterior", "prior", "objective"} & kwargs.keys()):
+            raise TypeError(
+                f"An Autoencoder has no `{chosen[0]}` to choose: its loss is -log p(x|code) and what `l1`, `sparsity` and "
+                "`contraction` ask. For the rest, use kvae.VAE."
+            )
         parts = {
             "posterior": Code(),
             "prior": "standard_normal",  # of no effect

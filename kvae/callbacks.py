@@ -109,7 +109,8 @@ class BetaWarmup(Schedule):
     """Raises the weight of the KL linearly, epoch by epoch, from `start` to `stop`.
 
     In epoch e = 1, 2, ... beta is start + (stop - start) * min(1, e / epochs), so that `epochs=10` reaches `stop` in the
-    tenth epoch. The reported `elbo` never depends on beta; `val_loss` does, so let `EarlyStopping` watch `val_elbo`.
+    tenth epoch. The reported `elbo` never depends on beta; `val_loss` does, so let Keras watch the ELBO:
+    `EarlyStopping("val_elbo", mode="max")`.
 
     References: Bowman et al. 2016, arXiv:1511.06349, section 3.1; Sonderby et al. 2016, arXiv:1602.02282, section 2.3.
 
@@ -193,6 +194,7 @@ class CapacityRamp(Schedule):
 
     Example:
         >>> vae = kvae.VAE(encoder, decoder, objective=kvae.objectives.ELBO(beta=100.0, capacity=25.0))
+        >>> vae.compile("adam")
         >>> vae.fit(x, epochs=50, callbacks=[kvae.callbacks.CapacityRamp(epochs=40)])
     """
 

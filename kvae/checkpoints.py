@@ -13,6 +13,8 @@ import keras
 from kvae import checks, replicas
 
 _PREFIX = "epoch-"
+# What "auto" keeps the best epoch by, the first that is there, and whether more of it is better.
+_BEST_BY = (("val_elbo", 1), ("val_loss", -1))
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -25,8 +27,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: to write into, made when needed.
-        monitor: figure of the logs by which the best epoch is kept; None keeps none.
-        mode: "max" or "min", which of its values is best.
+        monitor: figure of the logs by which the best epoch is kept; None keeps none. "auto" is `val_elbo`, or `val_loss`
+            of an autoencoder, or none where there is no validation data.
+        mode: "max" or "min", which of its values is best; "auto" knows.
         seconds: least time between two writes; the last epoch is always written.
         replay: callbacks that are told the epochs of before, such as `EarlyStopping` and `History`; they stand before
             this one in the list given to `fit`.
@@ -46,7 +49,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     watches_batches = False
 
-    def __init__(self, folder, monitor="val_elbo", mode="max", seconds=0.0, replay=()):
+    def __init__(self, folder, monitor="auto", mode="max", seconds=0.0, replay=()):
         super().__init__()
         self.folder = pathlib.Path(folder)
         self.monitor, self.sign = monitor, {"max": 1, "min": -1}[checks.check_choice("mode", mode, ("max", "min"))]
@@ -68,6 +71,8 @@ class Checkpoint(keras.callbacks.Callback):
                 "it to begin anew."
             )
         before = saved.get("monitor", self._monitored())  # states written before this was kept
+        if self.monitor == "auto":
+            self.monitor, self.sign = before
         if before != self._monitored():
             raise ValueError(
                 f"The best epoch in '{state}' is by {_words(before)}: give the same `monitor` and `mode`, or another folder. "
@@ -95,11 +100,14 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         values = [past.get(self.monitor) for past in self.logs]
         self.logs.append({name: float(value) for name, value in (logs or {}).items()})
+        if self.monitor == "auto":
+            self.monitor, self.sign = next((each for each in _BEST_BY if each[0] in self.logs[-1]), (None, 1))
         if self.monitor is not None:
             if self.monitor not in self.logs[-1]:
+                validated = any(name.startswith("val_") for name in self.logs[-1])
+                hint = "" if validated else " For a figure of validation data, pass `validation_data` to fit."
                 raise ValueError(
-                    f"`monitor` must be among the logs: {', '.join(self.logs[-1])}. Received: monitor='{self.monitor}'. "
-                    "For a figure of validation data, pass `validation_data` to fit."
+                    f"`monitor` must be among the logs: {', '.join(self.logs[-1])}. Received: monitor='{self.monitor}'.{hint}"
                 )
             if all(self._rank(self.logs[-1][self.monitor]) > self._rank(value) for value in values):
                 self._best = self.model.get_weights()

@@ -60,20 +60,44 @@ def check_choice(name, value, choices):
     return value
 
 
+# What is called otherwise in papers and other packages.
+_ELSEWHERE = {
+    "vae": "elbo",
+    "beta_vae": "elbo:beta=4",
+    "betavae": "elbo:beta=4",
+    "beta_tcvae": "beta_tc",
+    "mmd": "wae",
+    "gaussian": "normal",
+    "mse": "normal:scale=1",
+    "bce": "bernoulli",
+    "gmm": "normal_mixture",
+    "mog": "normal_mixture",
+    "iaf": "flow",
+    "maf": "flow",
+    "normal": "diagonal_normal",
+}
+
+
 def nearest(name, names):
     """What a message about an unknown name adds: the name that was probably meant, or nothing."""
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    meant = _ELSEWHERE.get(name.lower())
+    if meant is None or meant.partition(":")[0] not in names:
+        meant = next(iter(difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)), None)
+    return f" Did you mean '{meant}'?" if meant else ""
 
 
-def refuse_losses(**arguments):
+def refuse_losses(model, **arguments):
     """Raises for whatever of `compile`'s loss and metric arguments was given."""
+    choices = (
+        "kvae.VAE(..., objective='elbo'), or kvae.objectives.ELBO(beta=4.0), IWAE(num_samples=8), ..."
+        if model.generative
+        else "the `likelihood`, and what is asked of the code, such as `l1` or `contraction`"
+    )
     for name, value in arguments.items():
         if value is not None:
             raise ValueError(
-                f"`compile({name}=...)` has no meaning for a VAE, which brings its own loss. Choose it at construction: "
-                f"kvae.VAE(..., objective='elbo'), or kvae.objectives.ELBO(beta=4.0), IWAE(num_samples=8), ...; the "
-                f"reported metrics are loss, elbo, reconstruction and kl. Received: {name}={value!r}"
+                f"`compile({name}=...)` has no meaning for {type(model).__name__}, which brings its own loss. Choose it at "
+                f"construction: {choices}; the reported metrics are {', '.join(model.reported)}. Received: {name}={value!r}"
             )
 
 
@@ -124,10 +148,27 @@ def wire(vae, input_shape):
         raise ValueError(
             f"The encoder's output must be {needed} wide: the decoder takes {latent_dim} latent dimensions, and the "
             f"posterior {type(vae.posterior).__name__} needs {needed} parameters for them. Received: width {width}. "
-            f"End the encoder in Dense({needed}), or give the decoder another input."
+            f"End the encoder in Dense({needed}), which `params_size={needed}` of kvae.networks does, or give the decoder "
+            "another input."
         )
+    _check_conditions(vae.decoder, condition_shapes)
     _check_decoder(vae, data_shape, [(None, latent_dim), *input_shapes[1:]])
     return data_shape, condition_shape, latent_dim
+
+
+def _check_conditions(decoder, condition_shapes):
+    """Raises where the decoder, as far as its shapes are known, takes another condition than the encoder."""
+    shapes = known_input_shape(decoder)
+    if shapes is None:
+        return
+    received = [tuple(each[1:]) for each in shapes[1:]] if isinstance(shapes[0], (list, tuple)) else []
+    needed = [tuple(each[1:]) for each in condition_shapes]
+    if received != needed:
+        words = [f"a condition of shape {each[0]}" if each else "no condition" for each in (needed, received)]
+        raise ValueError(
+            f"The encoder takes {words[0]} and the decoder {words[1]}: both of a conditional VAE must take the same. Make both "
+            "with the same `condition_shape` or `num_classes`."
+        )
 
 
 def _output_shape(network, input_shapes):
@@ -176,10 +217,14 @@ def _check_decoder(vae, data_shape, input_shapes):
     shape = _output_shape(vae.decoder, input_shapes)
     if isinstance(shape, (list, dict)) or tuple(shape[1:]) != needed:
         received = shape if isinstance(shape, (list, dict)) else tuple(shape[1:])
+        masked = ", half of what the encoder takes, as missing='fill+mask'" if vae.missing == "fill+mask" else ""
+        hint = f"End the decoder in an output of that shape; kvae.networks takes `num_params={likelihood.num_params}`."
+        if not isinstance(shape, (list, dict)) and received == needed[:-1] and needed[-1] == 1:
+            hint = f"The channel axis is missing: end the decoder in Reshape({needed})."
         raise ValueError(
-            f"The decoder's output must be {needed} per example: the data is {data_shape} and the likelihood "
+            f"The decoder's output must be {needed} per example: the data is {data_shape}{masked} and the likelihood "
             f"{type(likelihood).__name__} takes {likelihood.num_params} value(s) for each of its channels. "
-            f"Received: {received}. The last layer must be {needed[-1]} wide."
+            f"Received: {received}. {hint}"
         )
     last = _last_operation(vae.decoder)
     has_activation = getattr(last, "activation", None) is not None
@@ -231,9 +276,11 @@ def check_shape(shape, expected, name="x"):
     shape, expected = tuple(shape), tuple(expected)
     if len(shape) == len(expected) + 1 and all(a is None or a == b for a, b in zip(shape[1:], expected, strict=True)):
         return
-    wanted = "[batch, " + ", ".join(map(str, expected)) + "]"
+    wanted = "[" + ", ".join(["batch", *map(str, expected)]) + "]"
     if shape == expected:
-        hint = f" It looks like a single example: pass {name}[None]."
+        hint = f" It looks like a single example: pass {name}[None]; of a data set, batches: .batch(128)."
+    elif not expected and len(shape) == 2:
+        hint = f" Labels are numbers, not one-hot vectors: pass {name}.argmax(-1)."
     elif shape[1:] == expected[:-1] and expected[-1] == 1:
         hint = f" The channel axis is missing: pass {name}[..., None]."
     elif None not in shape[1:] and len(shape) > 1 and math.prod(shape[1:]) == math.prod(expected):

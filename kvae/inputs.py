@@ -52,11 +52,20 @@ def fill_missing(x):
 
 
 def unpack(vae, data):
-    """(x, y or None, weight `[B]` or None) of a batch as `fit` hands it to `train_step`."""
+    """(x, y or None, weight `[B]` or None) of a batch as `fit` hands it to `train_step`.
+
+    Rows of weight zero are zero: what stands there, be it NaN, reaches neither loss nor gradient.
+    """
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-    if weight is not None:
-        weight = tf.reshape(tf.cast(weight, tf.float32), [-1])
-    return x, y, weight
+    if weight is None:
+        return x, y, None
+    weight = tf.reshape(tf.cast(weight, tf.float32), [-1])
+
+    def blank(values):
+        present = tf.reshape(weight > 0, [-1] + [1] * (len(values.shape) - 1))
+        return tf.where(present, values, tf.zeros((), values.dtype))
+
+    return keras.tree.map_structure(blank, x), None if y is None else blank(y), weight
 
 
 # Outside the model: arrays and data sets
@@ -112,7 +121,7 @@ def check_condition(vae, condition):
         needed = (
             "takes no `condition`"
             if vae.condition_shape is None
-            else f"needs a `condition` of shape {vae.condition_shape}"
+            else f"needs a `condition`, {f'of shape {vae.condition_shape}' if vae.condition_shape else 'a number'},"
         )
         raise ValueError(f"This VAE {needed} to sample. Received: condition={condition!r}")
 
@@ -143,7 +152,8 @@ def as_arrays(vae, x, name="x"):
         checks.check_shape(x.shape, vae.data_shape, name)
         return x
     if not isinstance(x, (list, tuple)) or len(x) != 2:
-        raise ValueError(f"A conditional VAE takes the pair (x, c) in place of {name}. Received: {type(x).__name__}.")
+        wanted = "validation_data=((x, c),)" if name == "validation_data" else f"the pair (x, c) in place of {name}"
+        raise ValueError(f"A conditional VAE takes {wanted}. Received: {type(x).__name__}.")
     x, condition = map(_as_array, x)
     checks.check_shape(x.shape, vae.data_shape, name)
     checks.check_shape(condition.shape, vae.condition_shape, "c")
@@ -154,7 +164,18 @@ def as_arrays(vae, x, name="x"):
 
 
 def _as_array(x):
-    return x if hasattr(x, "shape") and hasattr(x, "dtype") else np.asarray(x)
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        return x
+    try:
+        array = np.asarray(x)
+    except ValueError:  # rows of unequal lengths
+        array = None
+    if array is None or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Examples must be arrays of numbers, all of one shape. Received: {type(x).__name__}. To read files, see "
+            "kvae.data.load; the pair (x, c) is a tuple, and for conditional models."
+        )
+    return array
 
 
 def _check_labels(vae, condition):
@@ -209,10 +230,16 @@ def _examples(vae, x, y=None, sample_weight=None, name="x"):
         if sample_weight.ndim != 1:
             raise ValueError(f"`sample_weight` must have one value per example. Received: {list(sample_weight.shape)}.")
         checks.check_length(sample_weight, data, "sample_weight")
-        checks.check_values(sample_weight, "sample_weight")
-        if sample_weight.min() < 0 or sample_weight.max() == 0:
-            raise ValueError("`sample_weight` must be zero or larger, and larger than zero somewhere.")
+        _check_weights(sample_weight)
+        if sample_weight.max() == 0:
+            raise ValueError("`sample_weight` must be larger than zero somewhere. Received: zeros.")
     return x, y, sample_weight
+
+
+def _check_weights(sample_weight):
+    checks.check_values(sample_weight, "sample_weight")
+    if sample_weight.min() < 0:
+        raise ValueError(f"`sample_weight` must be zero or larger. Received: {sample_weight.min():g} among them.")
 
 
 def _check_stream(vae, stream):
@@ -226,9 +253,11 @@ def _check_stream(vae, stream):
         first = stream[0]
     else:
         return
-    x, y, _ = keras.utils.unpack_x_y_sample_weight(first)
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(first)
     try:
         _examples(vae, x, y)
+        if weight is not None:
+            _check_weights(np.asarray(weight))  # all may be zero in this batch
     except ValueError as error:
         raise ValueError(f"In the first batch of the data set: {error}") from None
 

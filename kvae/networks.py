@@ -288,6 +288,11 @@ def _filters(filters, height, width):
 
 
 def _check_dim(latent_dim):
+    if isinstance(latent_dim, (list, tuple)):
+        raise ValueError(
+            f"`latent_dim` must be a whole number. Received: latent_dim={latent_dim!r}. Encoders take (data_shape, latent_dim), "
+            "decoders (latent_dim, data_shape)."
+        )
     if latent_dim != int(latent_dim) or latent_dim < 1:
         raise ValueError(f"`latent_dim` must be a whole number of at least 1. Received: latent_dim={latent_dim!r}")
     return int(latent_dim)

@@ -111,7 +111,7 @@ def parse(text):
         ValueError: for anything else after the colon.
 
     Example:
-        >>> parse("flow:kind=maf,hidden=[64,64]")
+        >>> kvae.parts.parse("flow:kind=maf,hidden=[64,64]")
         ('flow', {'kind': 'maf', 'hidden': [64, 64]})
     """
     name, _, written = text.partition(":")

@@ -30,7 +30,7 @@ def threefry2x32(key, counter):
 
     Example:
         >>> zero = tf.constant(0, tf.uint32)
-        >>> [hex(word) for word in threefry2x32((zero, zero), (zero, zero))]
+        >>> [hex(word) for word in kvae.random.threefry2x32((zero, zero), (zero, zero))]
         ['0x6b200159', '0x99ba4efe']
     """
     keys = (key[0], key[1], tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(key[0], key[1]), _word(_PARITY)))

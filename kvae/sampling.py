@@ -27,8 +27,8 @@ class Sampling(parts.Part):
         z: `[B, D]`, or `[..., B, D]` for a given noise.
 
     Raises:
-        ValueError: if `seed` is no int of 32 bits; for z_mean and z_log_var of unequal
-            widths, and without noise for params of other than two axes.
+        ValueError: if `seed` is no int of 32 bits; for z_mean and z_log_var of unequal widths; and, without noise, for
+            params of other than two axes.
 
     Example:
         >>> z = kvae.Sampling(seed=0)(tf.zeros([128, 2 * 16]))
@@ -52,6 +52,10 @@ class Sampling(parts.Part):
                     f"`z_mean` and `z_log_var` must be of one width. Received: {widths[0]} and {widths[1]}."
                 )
         params = join_params(params)
+        if isinstance(self.posterior, posteriors.DiagonalNormal) and (params.shape[-1] or 0) % 2:
+            raise ValueError(
+                f"`params` must hold means and as many log-variances. Received: {params.shape[-1]} values."
+            )
         if noise is None:
             if params.shape.rank not in (2, None):
                 raise ValueError(

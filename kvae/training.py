@@ -33,7 +33,9 @@ class Trainable(replicas.AlreadyBuilt, keras.Model):
         Raises:
             ValueError: for `loss`, `loss_weights`, `metrics` or `weighted_metrics`.
         """
-        checks.refuse_losses(loss=loss, metrics=metrics, loss_weights=loss_weights, weighted_metrics=weighted_metrics)
+        checks.refuse_losses(
+            self, loss=loss, metrics=metrics, loss_weights=loss_weights, weighted_metrics=weighted_metrics
+        )
         self.chooses_xla = jit_compile == "auto"
         if self.chooses_xla and not kwargs.get("run_eagerly"):
             jit_compile = speed.jit_compile(self)

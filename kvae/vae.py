@@ -28,11 +28,13 @@ class VAE(Trainable):
         posterior: q(z|x), a name or `kvae.posteriors` object.
         prior: p(z), a name or `kvae.priors` object.
         objective: what training minimises, a name or `kvae.objectives` object.
-        seed: int; fixes the order of the data and all noise, in `fit`, `evaluate`, `sample` and exported decoders.
+        seed: int; fixes the order of the data and all noise, in `fit`, `evaluate`, `sample` and exported decoders. The
+            initial weights are drawn when the networks are made, before: see `keras.utils.set_random_seed`.
         missing: what NaN in x means. None: an error. "fill": not observed; the encoder sees zero there and the
             likelihood leaves it out. "fill+mask": the encoder also sees, as further channels, what was observed.
 
-    A conditional model has networks of two inputs, (x, c) and (z, c); wherever x or z goes in, the pair goes in.
+    A conditional model has networks of two inputs, (x, c) and (z, c); wherever x or z goes in, the pair goes in, also as
+    `validation_data=((x, c),)`. With "fill+mask" the encoder has twice the channels of the data, those of x first.
 
     Raises:
         ValueError: when the networks do not fit each other, the posterior or the likelihood; the message gives the
@@ -141,7 +143,9 @@ class VAE(Trainable):
         params = self.decoder(flat if condition is None else [flat, condition], training=training)
         return tf.reshape(params, tf.concat([leading, tf.shape(params)[1:]], axis=0)) if len(z.shape) != 2 else params
 
-    def terms(self, x, y=None, noise=None, num_samples=None, first_sample=0, training=False, params=None, weight=None):
+    def terms(
+        self, x, y=None, noise=None, num_samples=None, first_sample=0, training=False, params=None, sample_weight=None
+    ):
         """All log-densities of a batch, from which an objective makes a loss.
 
         Args:
@@ -152,7 +156,7 @@ class VAE(Trainable):
             first_sample: index of the first draw: draws s, s + 1, ... do not depend on how they are asked for.
             training: whether the networks run in training mode.
             params: what `posterior_params` gives for x, where it is known already.
-            weight: sample weights `[B]`, for what looks at the batch as a whole.
+            sample_weight: `[B]`, for what looks at the batch as a whole.
 
         Returns:
             `kvae.objectives.Terms`.
@@ -175,15 +179,18 @@ class VAE(Trainable):
         memo = {}
         z = self.objective.gate(self.sampling(params, draws), memo)  # z  [S, B, D]
         likelihood_params = self.likelihood_params(z, condition, training)  # [S, B, ...]
+        if sample_weight is not None:
+            sample_weight = tf.ensure_shape(tf.cast(sample_weight, tf.float32), x.shape[:1])
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         log_likelihood = self.likelihood.log_prob(
-            likelihood_params, target, target_mask, training, weight
+            likelihood_params, target, target_mask, training, **weights
         )  # log p(x|z)  [S, B]
 
         def draw_prior():
             return self.prior.from_noise(noise.auxiliary(self.prior.noise_size), self)
 
         return objectives.Terms(
-            posterior, prior, z, log_likelihood, self.posterior, params, noise, memo, draw_prior, weight
+            posterior, prior, z, log_likelihood, self.posterior, params, noise, memo, draw_prior, sample_weight
         )
 
     def call(self, x, training=False):
@@ -207,11 +214,11 @@ class VAE(Trainable):
         stream = tf.cast(self.steps_taken.value, tf.int32)
         noise, _ = self._batch_noise(stream, x, weight)
         with tf.GradientTape() as tape:
-            terms = self.terms(x, y, noise, training=True, weight=weight)
-            loss = self.objective.loss(terms)  # [B]
+            terms = self.terms(x, y, noise, training=True, sample_weight=weight)
+            loss = self._loss(terms)  # [B]
             auxiliary = self.objective.auxiliary_loss(terms)
             penalty = self._penalty()
-            total = replicas.share_of_mean(loss, weight) + replicas.share(penalty + auxiliary)
+            total = replicas.share_of_mean(loss + auxiliary, weight) + replicas.share(penalty)
             scaled = self.optimizer.scale_loss(total)
         gradients = replicas.overflow_together(self.optimizer, tape.gradient(scaled, self.trainable_variables))
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
@@ -224,8 +231,8 @@ class VAE(Trainable):
         x, y, weight = inputs.unpack(self, data)
         noise, rows = self._batch_noise(random.EVALUATION, x, weight, first_row=self.examples_seen.rows.value)
         self.examples_seen.update_state(rows)
-        terms = self.terms(x, y, noise, weight=weight)
-        return self._track(self.objective.loss(terms) + self._penalty(), terms, weight)
+        terms = self.terms(x, y, noise, sample_weight=weight)
+        return self._track(self._loss(terms) + self._penalty(), terms, weight)
 
     def _batch_noise(self, stream, x, weight, first_row=0):
         """The noise of a batch and the number of its rows, over all replicas. Rows of weight zero take no noise."""
@@ -234,6 +241,15 @@ class VAE(Trainable):
         count = tf.reduce_sum(present)
         row = first_row + replicas.rows_before(count) + tf.cumsum(present, exclusive=True)
         return random.Noise(self.seed, stream, row), replicas.total(count)
+
+    def _loss(self, terms):
+        loss = self.objective.loss(terms)
+        if loss.shape.rank != 1:
+            raise ValueError(
+                f"`loss` of the objective {type(self.objective).__name__} must give the cost of each example, [B]. "
+                f"Received: shape {list(loss.shape)}."
+            )
+        return loss
 
     def _penalty(self):
         """What the regularisers of the networks ask for, a float32 scalar."""
@@ -316,12 +332,24 @@ class VAE(Trainable):
             ValueError: if the VAE was made without `missing`, or the likelihood has no mean in the data's space.
 
         Example:
+            >>> vae = kvae.VAE(encoder, decoder, missing="fill")  # and trained
+            >>> hidden = np.random.default_rng(0).random(x_test.shape) < 0.5
             >>> filled = vae.impute(np.where(hidden, np.nan, x_test))
         """
         seed = self.seed if seed is None else checks.check_seed(seed)
         return imputation.impute(self, x, num_samples, num_draws, seed, batch_size)
 
     # Saving
+
+    def save(self, filepath, *args, **kwargs):
+        """As `keras.Model.save`, in the `.keras` format: it keeps the optimizer, and loads by `import kvae` alone.
+
+        Raises:
+            ValueError: for the old HDF5 format, which cannot hold parts.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(f"A VAE is saved in the .keras format. Received: filepath='{filepath}'. End it in .keras.")
+        super().save(filepath, *args, **kwargs)
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """As `keras.Model.export`: "tf_saved_model", "litert" or "onnx", with the arguments of `kvae.export.saved_model`,

@@ -45,16 +45,14 @@ def _read_config(context: typer.Context, path: pathlib.Path | None):
 Config = Annotated[
     pathlib.Path | None,
     typer.Option(
-        callback=_read_config, is_eager=True, help="TOML file of these options; the command line goes before it."
+        callback=_read_config, is_eager=True, help="TOML file of these options; those on the command line override it."
     ),
 ]
 Model = Annotated[str, typer.Argument(help="A run directory, a .keras file, or the name of a shipped model.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes everything random.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Samples = Annotated[int, typer.Option(min=1, help="Importance samples for each test example.")]
-Examples = Annotated[
-    int, typer.Option(min=2, help="How many test examples the importance-weighted likelihood takes; one has no error.")
-]
+Examples = Annotated[int, typer.Option(min=2, help="How many test examples the importance-weighted likelihood takes.")]
 
 
 def check_free(path, overwrite):

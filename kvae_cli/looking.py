@@ -16,7 +16,9 @@ def sample(
         "samples.png"
     ),
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many.")] = 64,
-    condition: Annotated[float | None, typer.Option(help="For a model conditioned on labels: which.")] = None,
+    condition: Annotated[
+        float | None, typer.Option(help="For a model that was conditioned on labels: which label, a number.")
+    ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Draw x ~ p(x|z) rather than giving its mean.")] = False,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -41,7 +43,9 @@ def plot(
     model: Model,
     out: Annotated[
         pathlib.Path | None,
-        typer.Option(help="Directory of the pictures; by default the model's own, or this one for a shipped model."),
+        typer.Option(
+            help="Directory of the pictures; by default the model's own; the current one for a shipped model."
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="As for train; by default what the model was trained on.")] = None,
 ):

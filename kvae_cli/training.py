@@ -24,7 +24,7 @@ def train(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="digits, mnist, fashion_mnist, sprites, or the path of .npz, .npy, .csv, .parquet, .tfrecord, or a folder "
+            help="digits, mnist, fashion_mnist, sprites, dsprites, or the path of .npz, .npy, .csv, .parquet, .tfrecord, or a folder "
             "of images or of such files."
         ),
     ] = None,
@@ -38,7 +38,7 @@ def train(
         str, typer.Option(help="Of the hidden layers: relu, tanh, ...; glu for gated ones.")
     ] = "relu",
     residual_blocks: Annotated[
-        int, typer.Option(min=0, help="After each convolution of the encoder, and before each of the decoder.")
+        int, typer.Option(min=0, help="How many residual blocks follow each convolution, for --network conv.")
     ] = 0,
     output_bias: Annotated[
         bool, typer.Option("--output-bias/--zero-bias", help="Start the decoder at the mean of the data.")
@@ -129,6 +129,10 @@ def train(
         vae, given = _prepare(kvae, settings)
     steps = steps_per_epoch or given.steps
     settings["epochs"] = epochs or min(200, max(20, 20_000 // steps))
+    if warmup > settings["epochs"]:
+        raise typer.BadParameter(
+            f"--warmup {warmup} must not be longer than the training of {settings['epochs']} epochs."
+        )
     with strategy.scope():
         vae.compile(recipes.optimizer(settings, steps))
     if not chief:  # the first worker writes

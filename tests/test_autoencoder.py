@@ -137,6 +137,12 @@ def test_bad_settings():
         make_autoencoder().sample(3)
     with pytest.raises(ValueError, match="`contraction` must be a number, zero or larger"):
         make_autoencoder(contraction=-1.0)
+    with pytest.raises(TypeError, match="has no `objective` to choose"):
+        kvae.Autoencoder(*networks(params_size=3), objective="elbo")
+    with pytest.raises(
+        ValueError, match="no meaning for Autoencoder.*the `likelihood`.*metrics are loss, reconstruction. "
+    ):
+        make_autoencoder().compile(loss="mse")
     with pytest.raises(ValueError, match="`sparsity_target` must lie between 0 and 1"):
         make_autoencoder(sparsity_target=1.0)
     for name in ("l1", "sparsity", "contraction"):

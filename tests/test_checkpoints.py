@@ -12,7 +12,7 @@ import textwrap
 import keras
 import numpy as np
 import pytest
-from building import digits, make_vae
+from building import digits, make_vae, networks
 
 import kvae
 import kvae_cli
@@ -87,6 +87,12 @@ def eager_vae():
     return make_vae(compile_arguments={"run_eagerly": True})
 
 
+def eager_autoencoder():
+    autoencoder = kvae.Autoencoder(*networks(params_size=3))
+    autoencoder.compile(run_eagerly=True)
+    return autoencoder
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "call", "whole"),
     [
@@ -158,6 +164,9 @@ def test_wrong_use_is_refused(tmp_path):
         kvae.callbacks.Checkpoint(tmp_path, mode="best")
     with pytest.raises(ValueError, match="`monitor` must be among the logs: .*Received: monitor='val_accuracy'"):
         fit(make_vae(), 1, kvae.callbacks.Checkpoint(tmp_path / "a", monitor="val_accuracy"))
+    checkpoint = kvae.callbacks.Checkpoint(tmp_path / "c", monitor="val_elbo")
+    with pytest.raises(ValueError, match="For a figure of validation data, pass `validation_data` to fit"):
+        eager_vae().fit(digits()[0][:64], verbose=0, callbacks=[checkpoint])
     fit(make_vae(), 1, kvae.callbacks.Checkpoint(tmp_path / "b"))
     with pytest.raises(ValueError, match="by monitor='val_elbo', mode='max'.*Received: monitor='val_loss', mode='min'"):
         fit(make_vae(), 2, kvae.callbacks.Checkpoint(tmp_path / "b", monitor="val_loss", mode="min"))
@@ -167,6 +176,30 @@ def test_wrong_use_is_refused(tmp_path):
     (state / "training.json").write_text("{")
     with pytest.raises(ValueError, match=f"The state in '{state}' is damaged: .*Remove it to begin anew"):
         fit(make_vae(), 2, kvae.callbacks.Checkpoint(tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    ("make", "validated", "monitored"),
+    [
+        (eager_vae, True, ["val_elbo", 1]),
+        (eager_vae, False, [None, 1]),
+        (lambda: eager_autoencoder(), True, ["val_loss", -1]),
+    ],
+)
+def test_the_best_epoch_is_by_the_validation_data_if_there_is_any(make, validated, monitored, tmp_path):
+    x, x_test = (each[:64] for each in digits())
+    for epochs in (1, 3):  # the second goes on with the first
+        checkpoint, model = kvae.callbacks.Checkpoint(tmp_path), make()
+        data = {"validation_data": (x_test,)} if validated else {}
+        history = model.fit(x, epochs=epochs, verbose=0, callbacks=[checkpoint], **data)
+        assert [checkpoint.monitor, checkpoint.sign] == monitored and len(checkpoint.logs) == epochs
+    assert history.epoch == [1, 2]
+    checkpoint.restore_best()
+    if validated:
+        name, sign = monitored
+        best = max(sign * each[name] for each in checkpoint.logs)
+        report = model.evaluate(x_test, verbose=0, return_dict=True)
+        assert sign * report[name.removeprefix("val_")] == pytest.approx(best, rel=1e-6)
 
 
 def test_other_data_is_told(tmp_path):

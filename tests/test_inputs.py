@@ -120,6 +120,9 @@ def test_labels_are_no_targets(vae):
 def test_wrong_weights(vae, weight, message):
     with pytest.raises(ValueError, match=message):
         vae.fit(X, sample_weight=weight)
+    if np.shape(weight) == (100,) and not (weight == 0).all():  # of a batch all may be zero
+        with pytest.raises(ValueError, match=f"In the first batch.*{message}"):
+            vae.fit(tf.data.Dataset.from_tensors((X, X, weight)))
 
 
 @pytest.mark.parametrize("split", [1.0, -0.1, 0.999])
@@ -188,6 +191,65 @@ def test_labels_that_the_networks_have_no_place_for(labels, tmp_path):
 # Networks that do not fit
 
 
+def test_networks_of_other_conditions_do_not_fit():
+    def make(encoder, decoder):
+        return kvae.VAE(
+            kvae.networks.dense_encoder((5,), 2, hidden=(4,), **encoder),
+            kvae.networks.dense_decoder(2, (5,), hidden=(4,), **decoder),
+        )
+
+    vector, label = {"condition_shape": (3,)}, {"num_classes": 3}
+    with pytest.raises(ValueError, match=r"encoder takes a condition of shape \(3,\) and the decoder no condition"):
+        make(vector, {})
+    with pytest.raises(ValueError, match="encoder takes no condition and the decoder a condition"):
+        make({}, label)
+    with pytest.raises(ValueError, match=r"of shape \(3,\) and the decoder a condition of shape \(\)"):
+        make(vector, label)
+    vae = make(label, label)
+    vae.compile(jit_compile=False)
+    x, c = np.zeros((6, 5), "float32"), np.arange(6) % 3
+    with pytest.raises(ValueError, match=r"takes validation_data=\(\(x, c\),\)"):
+        vae.fit((x, c), validation_data=(x, c), verbose=0)
+    with pytest.raises(
+        ValueError, match=r"`c` must have shape \[batch\]. Received: \[6, 3\]. .*not one-hot.*c.argmax\(-1\)"
+    ):
+        vae.encode((x, np.eye(3)[c]))
+
+
+def test_messages_name_what_was_meant(tmp_path):
+    for name, meant in (("beta_vae", "elbo:beta=4"), ("VAE", "elbo"), ("elb", "elbo")):
+        with pytest.raises(ValueError, match=f"Did you mean '{meant}'"):
+            kvae.objectives.get(name)
+    with pytest.raises(ValueError, match="Did you mean 'diagonal_normal'"):
+        kvae.posteriors.get("normal")
+    with pytest.raises(ValueError, match="Did you mean 'mnist'"):
+        kvae.data.load("mnits")
+    with pytest.raises(TypeError, match="must be a name or a path. Received: ndarray"):
+        kvae.data.load(X)
+    with pytest.raises(ValueError, match=r"Encoders take \(data_shape, latent_dim\)"):
+        kvae.networks.dense_decoder((28, 28, 1), 16)
+    with pytest.raises(ValueError, match="as many log-variances. Received: 3 values"):
+        kvae.Sampling()(np.zeros((4, 3), "float32"))
+    with pytest.raises(ValueError, match=r"in the .keras format"):
+        make_vae().save(tmp_path / "vae.h5")
+    assert not (tmp_path / "vae.h5").exists()
+    with pytest.raises(ValueError, match="arrays of numbers.*Received: list"):
+        make_vae().fit([X, X[:3]])
+    with pytest.raises(ValueError, match="arrays of numbers.*Received: str"):
+        make_vae().fit("digits")
+
+
+def test_an_objective_gives_the_cost_of_each_example():
+    class Mean(kvae.objectives.Objective):
+        def loss(self, terms):
+            return terms.elbo[0]
+
+    with pytest.raises(ValueError, match=r"`loss` of the objective Mean must give the cost of each example, \[B\]"):
+        make_vae(objective=Mean(), compile_arguments={"run_eagerly": True}).fit(X, verbose=0)
+    with pytest.raises(NotImplementedError, match="Objective must give `loss"):
+        kvae.objectives.Objective().loss(None)
+
+
 def test_not_a_network():
     encoder, decoder = networks()
     with pytest.raises(TypeError, match=r"`encoder` must be a keras.Model"):
@@ -207,7 +269,9 @@ def test_encoder_with_an_image_for_output():
 
 
 def test_decoder_of_the_wrong_width():
-    with pytest.raises(ValueError, match=r"must be \(8, 8, 1\) per example.*Received: \(8, 8, 2\).*must be 1 wide"):
+    with pytest.raises(
+        ValueError, match=r"must be \(8, 8, 1\) per example.*Received: \(8, 8, 2\).*takes `num_params=1`"
+    ):
         kvae.VAE(networks()[0], networks(num_params=2)[1])
     with pytest.raises(ValueError, match=r"must be \(8, 8, 1\) per example.*Received: \(9, 8, 1\)"):
         kvae.VAE(networks()[0], networks(data_shape=(9, 8, 1))[1])

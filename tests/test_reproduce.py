@@ -194,6 +194,15 @@ def test_several_seeds():
     assert line("sprites_vae", vae)[2] == "0.290"  # one seed: no error is known
 
 
+def test_the_seeds_share_their_test_images():
+    both = [result("mnist_30_minutes", 82.0), result("mnist_30_minutes", 82.4, seed=1)]
+    both[1]["training"]["seconds"] = 1801
+    cells = line("mnist_30_minutes", both)
+    # sqrt(0.25^2 + 0.2^2) with 0.2 = 0.4 / sqrt(2) / sqrt(2); and the slower of the two is too slow
+    assert cells[2] == "82.20 +- 0.32" and cells[4] == "no" and cells[9] == "30.0"
+    assert "-log p(x) by seed: 82.00 +- 0.25, 82.40 +- 0.25." in report.write(PUBLISHED, both)
+
+
 def test_results_of_unknown_rows_are_refused():
     with pytest.raises(ValueError, match=r"not in published\.toml: mnist_gone"):
         report.write(PUBLISHED, [result("mnist_gone")])

@@ -6,6 +6,7 @@ import pathlib
 import keras
 import numpy as np
 
+from kvae import checks
 from kvae.data import files
 from kvae.data.files import Data
 from kvae.data.sprites import dsprites, sprites
@@ -40,6 +41,10 @@ def load(source):
         >>> data.x_train.shape, data.x_test.shape
         ((1500, 8, 8, 1), (297, 8, 8, 1))
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            f"`source` must be a name or a path. Received: {type(source).__name__}. Arrays need no loading."
+        )
     if source == "digits":
         return digits()
     if source in FACTORS:
@@ -52,8 +57,8 @@ def load(source):
     read = files.READERS.get(path.suffix.lower())
     if read is None:
         raise ValueError(
-            f"Unknown data set '{source}'. Known names: {', '.join(NAMES)}; or the path of an {', '.join(files.READERS)} file or "
-            "of a folder of images."
+            f"Unknown data set '{source}'.{checks.nearest(str(source), NAMES)} Known names: {', '.join(NAMES)}; or the path of "
+            f"an {', '.join(files.READERS)} file or of a folder of images. Files of other kinds are for kvae.data.stream."
         )
     if not path.is_file():
         raise FileNotFoundError(f"There is no file '{path}'.")

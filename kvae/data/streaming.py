@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import pathlib
 import shutil
 
@@ -234,11 +235,15 @@ def write_records(x, folder, num_shards=1):
         >>> kvae.data.write_records(x_train, "shards", num_shards=8)
     """
     folder, num_shards = pathlib.Path(folder), checks.check_count("num_shards", num_shards)
-    folder.mkdir(parents=True)
+    if folder.exists():
+        raise FileExistsError(f"'{folder}' exists. Remove it, or name another folder.")
+    aside = folder.with_name(f".{folder.name}-{os.getpid()}")
+    aside.mkdir(parents=True)
     try:
-        _write_records(x, [folder / f"{shard:05d}-of-{num_shards:05d}.tfrecord" for shard in range(num_shards)])
+        _write_records(x, [aside / f"{shard:05d}-of-{num_shards:05d}.tfrecord" for shard in range(num_shards)])
+        aside.rename(folder)
     except BaseException:
-        shutil.rmtree(folder)
+        shutil.rmtree(aside)
         raise
 
 

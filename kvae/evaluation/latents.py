@@ -38,9 +38,9 @@ class LatentStatistics:
         active: bool `[D]`, whether the variance over x of E[z_d|x] is more than 0.01.
         mutual_information: I(x; z) = E[log q(z|x) - log q(z)], at most log N.
         marginal_kl: KL(q(z) || p(z)), which is `kl - mutual_information`.
-        marginal_kl_lower: E[log r(z) - log p(z)] is a lower bound for any density r. This is the largest of 0 and that
-            for two r: a normal fitted to the draws, less Akaike's correction for the fit; and, for each example, the
-            mean posterior of all others.
+        marginal_kl_lower: a lower bound on it, as E[log r(z) - log p(z)] is for every density r. The largest of three: 0;
+            that of a normal fitted to the draws, less Akaike's correction for the fit; and that of the mean posterior
+            of all other examples.
         total_correlation: KL(q(z) || prod_d q(z_d)); 0 for independent dimensions.
         marginal_kl_per_dimension: `[D]`, KL(q(z_d) || p(z_d)).
         num_examples: N.

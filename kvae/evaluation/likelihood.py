@@ -17,7 +17,8 @@ def elbo(vae, x, seed=0, num_samples=1, batch_size=256):
     Args:
         vae: `kvae.VAE`.
         x: arrays or a data set.
-        seed: int; with that of the VAE, the mean over x is what `vae.evaluate` reports.
+        seed: int; with that of the VAE, and `num_samples=vae.objective.num_samples`, the mean over x is what
+            `vae.evaluate` reports.
         num_samples: draws of z per example.
         batch_size: examples at a time.
 

@@ -13,14 +13,6 @@ def tail_size(num_samples):
     return math.ceil(min(num_samples / 5, 3 * math.sqrt(num_samples)))
 
 
-def highest_reliable_k(num_samples):
-    """Above this shape the mean of S weights is likely far off, and more of them help slowly: min(1 - 1/log10 S, 0.7).
-
-    Reference: Vehtari et al. 2024, arXiv:1507.02646, equation 13.
-    """
-    return min(1 - 1 / math.log10(num_samples), 0.7)
-
-
 def pareto_k(largest):
     """k-hat of importance weights: the shape of the tail, pulled a little towards 1/2 as few weights tell little.
 

@@ -180,7 +180,8 @@ def forward(steps, x, context=None):
     """(y `[..., D]`, log |det dy/dx| `[...]`) of all steps, the first step first.
 
     Example:
-        >>> y, log_det = kvae.flows.forward(steps, x)
+        >>> steps = kvae.flows.make_steps("maf", 4, dim=2, hidden=(8,))
+        >>> y, log_det = kvae.flows.forward(steps, tf.zeros([5, 2]))
     """
     total = tf.zeros([])
     for step in steps:
@@ -193,7 +194,8 @@ def inverse(steps, y, context=None):
     """(x `[..., D]`, log |det dy/dx| `[...]`) such that `forward` of x gives y, and the same log-determinant.
 
     Example:
-        >>> x, log_det = kvae.flows.inverse(steps, y)
+        >>> steps = kvae.flows.make_steps("maf", 4, dim=2, hidden=(8,))
+        >>> x, log_det = kvae.flows.inverse(steps, tf.zeros([5, 2]))
     """
     total = tf.zeros([])
     for step in reversed(steps):

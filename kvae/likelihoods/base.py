@@ -125,9 +125,9 @@ class Likelihood(parts.Part):
     def initial_params(self, x):
         """The decoder output at which E[x|z] is the mean of the data: where a decoder that knows nothing may start.
 
-        The first parameter of each value is solved for, all others are zero. Means are over what was observed, where x
-        has NaN, and kept 1 / (N + 2) off the ends of the support, and the parameter of a likelihood with a support within -15 and 20. Likelihoods whose first
-        parameter is not about the mean give zeros.
+        The first parameter of each value is solved for, all others are zero. Where x has NaN, the mean is over what was
+        observed. In a bounded support the mean is kept 1 / (N + 2) off the ends, and the parameter within -15 and 20.
+        Likelihoods whose first parameter is not about the mean give zeros.
 
         Reference for the practice: the code of Burda et al. 2016, arXiv:1509.00519, starts the output bias at the
         log-odds of the mean.
@@ -142,7 +142,7 @@ class Likelihood(parts.Part):
             ValueError: for a wrong shape, infinities, or values outside of the support.
 
         Example:
-            >>> bias = likelihood.initial_params(x_train)
+            >>> bias = kvae.likelihoods.Bernoulli().initial_params(x_train)
             >>> decoder = kvae.networks.dense_decoder(16, (28, 28, 1), output_bias=bias)
         """
         x, count = self._checked_data(x)
@@ -171,10 +171,10 @@ class Likelihood(parts.Part):
         found = tfp.math.find_root_chandrupatla(lambda first: self.base(first, *rest).mean() - mean, low, high)
         return found.estimated_root.numpy()
 
-    def log_prob(self, params, x, mask=None, training=False, weight=None):
+    def log_prob(self, params, x, mask=None, training=False, sample_weight=None):
         """log p(x|z) `[...]` in nats, from decoder outputs; a place for what a likelihood learns from x as it trains.
 
-        `weight`, sample weights `[B]`, is of use only to that.
+        `sample_weight` `[B]` is of use only to that.
         """
         return self.distribution(params, mask).log_prob(x)
 

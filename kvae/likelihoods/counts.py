@@ -45,6 +45,8 @@ class NegativeBinomial(_Counts):
     Reference: Lopez et al. 2018 (scVI), Nature Methods 15, 1053-1058, where r is named theta.
 
     Example:
+        >>> encoder = kvae.networks.dense_encoder((2000,), latent_dim=10)
+        >>> decoder = kvae.networks.dense_decoder(10, (2000,), num_params=kvae.likelihoods.NegativeBinomial.num_params)
         >>> kvae.VAE(encoder, decoder, likelihood="negative_binomial")
     """
 

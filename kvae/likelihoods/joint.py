@@ -107,10 +107,10 @@ class Joint(Likelihood):
         zipped = zip(self.likelihoods, params, *map(self._columns, noise), strict=True)
         return tf.concat([each.from_uniform(own, pair) for each, own, *pair in zipped], axis=-1)
 
-    def log_prob(self, params, x, mask=None, training=False, weight=None):
+    def log_prob(self, params, x, mask=None, training=False, sample_weight=None):
         params = tf.split(tf.cast(params, tf.float32), self._params_sizes(), axis=-1)
         zipped = zip(self.likelihoods, params, self._columns(tf.cast(x, tf.float32)), self._columns(mask), strict=True)
-        return tf.add_n([each.log_prob(own, x, mask, training, weight) for each, own, x, mask in zipped])
+        return tf.add_n([each.log_prob(own, x, mask, training, sample_weight) for each, own, x, mask in zipped])
 
     def check(self, values, name="x"):
         errors, start = [], 0

@@ -80,19 +80,19 @@ class LocationScale(Likelihood):
             return bounded_exp(self.log_scale if log_scale is None else log_scale, *_LOG_SCALE_RANGE)
         return self.scale
 
-    def log_prob(self, params, x, mask=None, training=False, weight=None):
+    def log_prob(self, params, x, mask=None, training=False, sample_weight=None):
         """log p(x|z) `[...]` in nats. With the optimal scale, that of this batch in training, which is also kept."""
         if self.scale != "optimal" or not training:
-            return super().log_prob(params, x, mask, training, weight)
+            return super().log_prob(params, x, mask, training, sample_weight)
         (location,) = self.split(params)
-        return self.of_examples(self.noise(location, self._optimum(location, x, mask, weight)), mask).log_prob(x)
+        return self.of_examples(self.noise(location, self._optimum(location, x, mask, sample_weight)), mask).log_prob(x)
 
-    def _optimum(self, location, x, mask, weight):
+    def _optimum(self, location, x, mask, sample_weight):
         """The scale that maximises the log-density of a batch over all replicas, with no gradient: it is at its optimum."""
         powers = tf.abs(tf.stop_gradient(location) - x) ** self.power
         counted = tf.ones_like(powers) if mask is None else tf.cast(mask, tf.float32) + tf.zeros_like(powers)
-        if weight is not None:
-            counted *= tf.reshape(weight, [-1] + [1] * len(self.data_shape))
+        if sample_weight is not None:
+            counted *= tf.reshape(sample_weight, [-1] + [1] * (len(x.shape) - 1))
         powers = tf.where(counted > 0, powers, 0.0)
         count = replicas.total(tf.reduce_sum(counted))
         mean = tf.math.divide_no_nan(replicas.total(tf.reduce_sum(counted * powers)), count)

@@ -52,6 +52,7 @@ class Beta(Likelihood):
         ValueError: if `epsilon` does not lie between 1e-7 and 0.5.
 
     Example:
+        >>> decoder = kvae.networks.dense_decoder(16, (28, 28, 1), num_params=kvae.likelihoods.Beta.num_params)
         >>> kvae.VAE(encoder, decoder, likelihood=kvae.likelihoods.Beta(epsilon=1 / 512))          # half a grey level
     """
 

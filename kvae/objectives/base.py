@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 
 from kvae import checks, parts, replicas
+from kvae.objectives.terms import weighted_sum
 
 
 class Objective(parts.Part):
@@ -22,7 +23,9 @@ class Objective(parts.Part):
 
     def loss(self, terms):
         """The cost `[B]` of each example, nats, from `Terms`."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} must give `loss(terms)`, the cost [B] of each example in nats."
+        )
 
     def gate(self, z, memo):
         """z `[S, B, D]` as the decoder and the densities shall see it; a place to change what flows backwards."""
@@ -39,11 +42,11 @@ def log_mean_exp(log_weight):
     return tf.reduce_logsumexp(log_weight, axis=0) - tf.math.log(count)
 
 
-def batch_mean(values, weight=None):
-    """The mean of `values` `[B, ...]`, weighted by `weight` `[B]`, over the rows of the batch, those of all replicas."""
-    weight = tf.ones(tf.shape(values)[:1], values.dtype) if weight is None else tf.cast(weight, values.dtype)
-    weighted = tf.tensordot(weight, values, axes=1)
-    return tf.math.divide_no_nan(replicas.total(weighted), replicas.total(tf.reduce_sum(weight)))
+def batch_mean(values, sample_weight=None):
+    """The mean of `values` `[B, ...]` by sample weights `[B]` over the rows of the batch, those of all replicas."""
+    weight = tf.ones(tf.shape(values)[:1], values.dtype) if sample_weight is None else sample_weight
+    weighted = replicas.total(weighted_sum(weight, values))
+    return tf.math.divide_no_nan(weighted, replicas.total(tf.reduce_sum(weight)))
 
 
 def check_number(name, value, minimum=0.0):

@@ -59,11 +59,11 @@ class ELBO(Objective):
     def _divergence(self, terms):
         if self.free_bits:
             # The mean over the batch is sum_d max(free_bits, mean KL_d), and so is its gradient.
-            used = batch_mean(tf.stop_gradient(terms.kl_per_dimension), terms.weight) > self.free_bits  # [D]
+            used = batch_mean(tf.stop_gradient(terms.kl_per_dimension), terms.sample_weight) > self.free_bits  # [D]
             return tf.reduce_sum(tf.where(used, terms.kl_per_dimension, self.free_bits), axis=-1)
         if self.capacity is not None:
             excess = terms.kl - self.capacity
-            mean = batch_mean(tf.stop_gradient(excess), terms.weight)
+            mean = batch_mean(tf.stop_gradient(excess), terms.sample_weight)
             return tf.sign(mean) * excess  # its mean is |mean KL - capacity|
         return terms.kl
 

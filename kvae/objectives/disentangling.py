@@ -25,8 +25,9 @@ class BetaTC(Objective):
     - "weighted": every example of the batch weighs 1/(N B). These weights sum to 1/N, not to 1, which shifts the three
       terms by multiples of log N, and with unequal weights the loss, but no gradient.
 
-    With sample weights an example weighs in q(z) by its own. The terms lose their meaning when the batch is small for
-    the number of latent dimensions. Under several replicas each has its own batch.
+    With sample weights q(z) is the mean by them, of which the batch gives an estimate; N counts the examples whose weight
+    is not zero. The terms lose their meaning when the batch is small for the number of latent dimensions. Under several
+    replicas each has its own batch.
 
     Args:
         alpha: weight of the mutual information.
@@ -72,7 +73,7 @@ class BetaTC(Objective):
     def decompose(self, terms):
         """Mutual information, total correlation and dimension-wise KL, each `[B]`, nats; their batch means estimate them."""
         pairwise = terms.pairwise_log_posterior  # log q(z_d[s, i] | x[j])  [S, B, B, D]
-        log_weight = tf.math.log(self._weight(terms.share))  # [B, B]
+        log_weight = tf.math.log(self._weight(terms))  # [B, B]
         log_aggregate = tf.reduce_logsumexp(log_weight + tf.reduce_sum(pairwise, axis=-1), axis=-1)  # log q(z)  [S, B]
         log_marginals = tf.reduce_sum(
             tf.reduce_logsumexp(log_weight[..., None] + pairwise, axis=-2), axis=-1
@@ -84,20 +85,22 @@ class BetaTC(Objective):
         )
         return tuple(tf.reduce_mean(part, axis=0) for part in parts)
 
-    def _weight(self, share):
-        """What the posterior of example j weighs in q(z[i]), `[B, B]` or `[1, B]`, from the `share` `[B]` of each."""
-        rows = share.shape[0]
-        if rows is not None and rows > self.dataset_size:
+    def _weight(self, terms):
+        """What the posterior of example j weighs in q(z[i]): `[B, B]`, or `[1, B]`."""
+        share, rows = terms.share, terms.z.shape[1]
+        if terms.sample_weight is None and rows is not None and rows > self.dataset_size:
             raise ValueError(
                 f"The batch has more examples than the data set: `dataset_size` must be the number of training "
                 f"examples. Received: dataset_size={self.dataset_size} and a batch of {rows}."
             )
         if self.sampling == "weighted":
             return share[None] / self.dataset_size
-        own = tf.eye(tf.shape(share)[0])
-        others = (1 - own) * share
+        # In the data set an example weighs 1/N, or its sample weight against N times their mean.
+        own = tf.minimum(share * tf.math.count_nonzero(share, dtype=share.dtype) / self.dataset_size, 1.0)[:, None]
+        diagonal = tf.eye(tf.shape(share)[0])
+        others = (1 - diagonal) * share
         others = tf.math.divide_no_nan(others, tf.reduce_sum(others, axis=-1, keepdims=True))
-        return own / self.dataset_size + (1 - 1 / self.dataset_size) * others
+        return diagonal * own + (1 - own) * others
 
 
 @keras.saving.register_keras_serializable(package="kvae")
@@ -109,8 +112,8 @@ class FactorVAE(Objective):
     where D(z) tells z of q(z) from z of prod_d q(z_d), that is a batch with each dimension shuffled by itself. The
     discriminator learns in the same step by the same optimizer, so it has the same learning rate; its loss is not part
     of the reported `loss`, but the metric `discriminator_loss`, which is log 2 = 0.693 when it cannot tell them apart.
-    The shuffled batch is made of the same z, where the paper draws a second batch. Under several replicas each shuffles
-    its own batch.
+    The shuffled batch is made of the same z, where the paper draws a second batch; with sample weights it is drawn by
+    these. Under several replicas each shuffles its own batch.
 
     Args:
         gamma: weight of the total correlation.
@@ -149,7 +152,7 @@ class FactorVAE(Objective):
         loss = self.auxiliary_loss(terms)
         # A float16 step that overflowed is skipped, and does not count here either.
         finite, rows = tf.math.is_finite(loss), tf.cast(tf.shape(terms.z)[1], tf.float32)
-        rows = rows if terms.weight is None else tf.reduce_sum(terms.weight)
+        rows = rows if terms.sample_weight is None else tf.reduce_sum(terms.sample_weight)
         self.discriminator_loss.update_state(tf.where(finite, loss, 0.0), tf.where(finite, rows, 0.0))
         # The logit is log D(z) / (1 - D(z)). With stopped weights it trains the encoder and not the discriminator.
         stopped = [tf.stop_gradient(each.value) for each in self.discriminator.trainable_variables]
@@ -160,10 +163,11 @@ class FactorVAE(Objective):
         """-1/2 (mean log D(z) + mean log(1 - D(permuted z))), computed once for the terms."""
         if "discriminator_loss" not in terms.memo:
             z = tf.stop_gradient(terms.z[0])
-            permuted, share = permute_dimensions(z, terms.noise.auxiliary(z.shape[-1]), terms.share)
-            joint, product = self.discriminator(z)[:, 0], self.discriminator(permuted)[:, 0]
-            costs = terms.share * tf.nn.softplus(-joint) + share * tf.nn.softplus(product)
-            terms.memo["discriminator_loss"] = 0.5 * tf.reduce_sum(costs)
+            drawn, noise, counted = _draw_by_share(z, terms.noise.auxiliary(z.shape[-1]), terms.share)
+            joint = tf.nn.softplus(-self.discriminator(z)[:, 0])
+            product = tf.nn.softplus(self.discriminator(permute_dimensions(drawn, noise))[:, 0])
+            mean_of_product = tf.math.divide_no_nan(tf.reduce_sum(counted * product), tf.reduce_sum(counted))
+            terms.memo["discriminator_loss"] = 0.5 * (terms.mean(joint) + mean_of_product)
         return terms.memo["discriminator_loss"]
 
 
@@ -200,45 +204,53 @@ class DIP(Objective):
         self.off_diagonal_weight = check_number("off_diagonal_weight", off_diagonal_weight)
 
     def loss(self, terms):
-        covariance = self._covariance(terms.posterior, terms.share)
+        covariance = self._covariance(terms)
         variance = tf.linalg.diag_part(covariance)
         off_diagonal = tf.reduce_sum(covariance**2) - tf.reduce_sum(variance**2)
         penalty = self.off_diagonal_weight * off_diagonal + self.diagonal_weight * tf.reduce_sum((variance - 1) ** 2)
         return terms.reconstruction + terms.kl + penalty
 
-    def _covariance(self, posterior, share):
+    def _covariance(self, terms):
         try:
             # Asked of kind "i" too: what has no covariance in closed form, as a flow, may have another point for its `mean`.
-            mean, within = posterior.mean(), posterior.covariance()  # [B, D], [B, D, D]
-            centred = mean - tf.tensordot(share, mean, axes=1)
-            covariance = tf.matmul(share[:, None] * centred, centred, transpose_a=True)
-            return covariance if self.kind == "i" else covariance + tf.tensordot(share, within, axes=1)
+            mean, within = terms.posterior.mean(), terms.posterior.covariance()  # [B, D], [B, D, D]
+            centred = mean - terms.mean(mean)
+            covariance = tf.matmul(terms.share[:, None] * centred, centred, transpose_a=True)
+            return covariance if self.kind == "i" else covariance + terms.mean(within)
         except NotImplementedError as error:
             raise ValueError(
                 "DIP needs a posterior with a mean and a covariance in closed form, such as 'diagonal_normal'. "
-                f"Received: {posterior.name}."
+                f"Received: {terms.posterior.name}."
             ) from error
 
 
-def permute_dimensions(z, noise, share):
-    """z `[B, D]` with each dimension shuffled over the batch by itself, in the order of `noise` `[B, D]`.
+def permute_dimensions(z, noise):
+    """z `[B, D]` with each dimension shuffled over the batch by itself, in the order of `noise` `[B, D]`."""
+    order = tf.argsort(noise, axis=0)
+    return tf.transpose(tf.gather(tf.transpose(z), tf.transpose(order), batch_dims=1))
 
-    Of B examples with `share` `[B]`, n have one that is not zero. From them n are drawn in proportion to it (systematic
-    resampling; each once, where all shares are equal), and those are shuffled.
+
+def _draw_by_share(z, noise, share):
+    """As many rows of z as have a share that is not zero, drawn by it: each once, where all are equal.
+
+    By systematic resampling, whose points are 1/n apart (Douc, Cappe and Moulines 2005, arXiv:cs/0507025).
 
     Returns:
-        The shuffled z `[B, D]`, in its first n rows, and what each of its rows counts `[B]`: 1/n or zero.
+        The rows `[B, D]`, of which the first n count; noise `[B, D]`, in the order of which these stay the first; and what
+        counts `[B]`, 1 or 0.
     """
     present = share > 0
-    count = tf.reduce_sum(tf.cast(present, z.dtype))
-    index = tf.range(tf.shape(z)[0])
-    counts = tf.cast(index, z.dtype) < count
-    middles = (tf.cast(index, z.dtype) + 0.5) / count
-    drawn = tf.minimum(tf.searchsorted(tf.cumsum(share), middles), tf.shape(z)[0] - 1)
     noise = tf.gather(noise, tf.argsort(tf.where(present, 0, 1), stable=True))  # that of the n comes first
-    order = tf.argsort(tf.where(counts[:, None], noise, float("inf")), axis=0)
-    permuted = tf.gather(tf.transpose(tf.gather(z, drawn)), tf.transpose(order), batch_dims=1)
-    return tf.transpose(permuted), tf.math.divide_no_nan(tf.cast(counts, z.dtype), count)
+    index = tf.range(tf.shape(z)[0])
+    counted = index < tf.math.count_nonzero(present, dtype=tf.int32)
+    num_drawn = tf.reduce_sum(tf.cast(counted, tf.float64))
+    # Away from the ends, so that rounding of the sums below does not take a row twice.
+    uniform = 0.5 + 0.5 * tf.math.erf(tf.cast(noise[:1, 0], tf.float64) / 2**0.5)
+    offset = tf.clip_by_value(uniform, 0.01, 0.99)
+    points = (tf.cast(index, tf.float64) + offset) / num_drawn
+    drawn = tf.minimum(tf.searchsorted(tf.cumsum(tf.cast(share, tf.float64)), points), tf.shape(z)[0] - 1)
+    noise = tf.where(counted[:, None], noise, float("inf"))
+    return tf.gather(z, drawn), noise, tf.cast(counted, z.dtype)
 
 
 def _check_several_dimensions(objective, latent_dim):

@@ -45,7 +45,7 @@ class InfoVAE(Objective):
             )
 
     def loss(self, terms):
-        discrepancy = maximum_mean_discrepancy(terms.z[0], terms.prior_z, terms.weight)
+        discrepancy = maximum_mean_discrepancy(terms.z[0], terms.prior_z, terms.share)
         return terms.reconstruction + (1 - self.alpha) * terms.kl + (self.alpha + self.scale - 1) * discrepancy
 
 
@@ -75,27 +75,30 @@ class WAE(Objective):
         self.weight = check_number("weight", weight)
 
     def loss(self, terms):
-        return terms.reconstruction + self.weight * maximum_mean_discrepancy(terms.z[0], terms.prior_z, terms.weight)
+        return terms.reconstruction + self.weight * maximum_mean_discrepancy(terms.z[0], terms.prior_z, terms.share)
 
 
-def maximum_mean_discrepancy(first, second, weight=None):
-    """The unbiased estimate of the squared MMD of two samples `[B, D]`: a scalar, which may fall below zero.
-
-    With `weight` `[B]` row i of both samples weighs by it, and a pair of rows by the product.
+def maximum_mean_discrepancy(first, second, share=None):
+    """The estimate of the squared MMD of two samples `[B, D]`: a scalar, unbiased, so that it may fall below zero.
 
     The kernel is the inverse multiquadratic sum_s C_s / (C_s + |a - b|^2), C_s = s 2 D sigma^2 with sigma = 1, the scale
-    of the standard normal prior, over the scales s from 0.1 to 10.
+    of the standard normal prior, over the scales s from 0.1 to 10. With `share` `[B]` the means over the first sample are
+    by it, and rows where it is zero are absent from both; a ratio of sums is then only consistent.
 
     Reference: Tolstikhin et al. 2018, arXiv:1711.01558, algorithm 2 and section 4.
     """
-    weight = tf.ones(tf.shape(first)[:1]) if weight is None else weight
-    pairs = weight[:, None] * weight
-    others = pairs * (1 - tf.eye(tf.shape(first)[0]))
-    within = _weighted_mean(_kernel(first, first) + _kernel(second, second), others)
-    return within - 2 * _weighted_mean(_kernel(first, second), pairs)
+    ones = tf.ones(tf.shape(first)[:1], first.dtype)
+    share, present = (ones, ones) if share is None else (share, tf.cast(share > 0, first.dtype))
+    within = _mean_of_pairs(_kernel(first, first), share, share, others=True)
+    within += _mean_of_pairs(_kernel(second, second), present, present, others=True)
+    return within - 2 * _mean_of_pairs(_kernel(first, second), share, present)
 
 
-def _weighted_mean(values, weight):
+def _mean_of_pairs(values, first, second, others=False):
+    """The mean of `values` `[B, B]` by the products of two weights `[B]`; `others`: without the diagonal."""
+    weight = first[:, None] * second
+    if others:
+        weight = tf.linalg.set_diag(weight, tf.zeros_like(first))
     return tf.math.divide_no_nan(tf.reduce_sum(weight * values), tf.reduce_sum(weight))
 
 

@@ -26,7 +26,7 @@ class Terms:
         noise: `kvae.random.Noise` of this batch; `noise.auxiliary(dim)` gives values that z did not use.
         memo: dict that the objective's `gate` was given; what it left there for `loss` or for the backward pass.
         draw_prior: function of nothing that gives z `[B, D]` drawn from the prior; see `prior_z`.
-        weight: sample weights `[B]`, or None where all examples count the same; see `share`.
+        sample_weight: `[B]`, or None where all examples count the same; see `share`.
     """
 
     posterior: Any
@@ -38,7 +38,7 @@ class Terms:
     noise: random.Noise = None
     memo: dict = dataclasses.field(default_factory=dict)
     draw_prior: Any = None
-    weight: tf.Tensor = None
+    sample_weight: tf.Tensor = None
 
     @functools.cached_property
     def log_prior(self):
@@ -77,9 +77,18 @@ class Terms:
 
     @functools.cached_property
     def share(self):
-        """What each example counts where the batch is looked at as a whole `[B]`: its sample weight, over their sum."""
-        weight = tf.ones(tf.shape(self.z)[1:2]) if self.weight is None else tf.cast(self.weight, tf.float32)
-        return tf.math.divide_no_nan(weight, tf.reduce_sum(weight))
+        """What each example counts where the batch is looked at as a whole `[B]`: its sample weight, over their sum.
+
+        It is the batch of this replica. Where all weights are zero, and the loss counts for nothing, it is 1/B.
+        """
+        ones = tf.ones(tf.shape(self.z)[1:2])
+        weight = ones if self.sample_weight is None else self.sample_weight
+        weight = tf.where(tf.reduce_sum(weight) > 0, weight, ones)
+        return weight / tf.reduce_sum(weight)
+
+    def mean(self, values):
+        """The mean of `values` `[B, ...]` over the batch of this replica, by the share of each example."""
+        return weighted_sum(self.share, values)
 
     def posterior_with_stopped_params(self):
         """q(z|x) whose parameters pass no gradient: for estimators that drop the score (STL, DReG)."""
@@ -148,6 +157,12 @@ class Terms:
     @property
     def _posterior_name(self):
         return self.posterior.name if self.posterior_head is None else type(self.posterior_head).__name__
+
+
+def weighted_sum(weight, values):
+    """sum_i weight_i values_i of `[B]` and `[B, ...]`."""
+    weight = tf.reshape(weight, tf.concat([tf.shape(weight), tf.ones([len(values.shape) - 1], tf.int32)], axis=0))
+    return tf.reduce_sum(weight * values, axis=0)
 
 
 def _factors(distribution):

@@ -83,7 +83,7 @@ class VampPrior(Prior):
         seed: int, of the noise that the pseudo-inputs are until `initialize` sets them to data, which is better.
 
     Raises:
-        ValueError: if `num_components` is less than 1; with a conditional model.
+        ValueError: if `num_components` is less than 1; in the first step, with a conditional model.
 
     Example:
         >>> vae = kvae.VAE(encoder, decoder, prior=kvae.priors.VampPrior(num_components=500))

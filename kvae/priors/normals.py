@@ -46,7 +46,8 @@ class Normal(Prior):
             `build` for a wrong number of dimensions.
 
     Example:
-        >>> kvae.VAE(encoder, decoder, prior=kvae.priors.Normal(mean=1.0, scale=[0.5, 2.0], learned=False))
+        >>> kvae.VAE(encoder, decoder, prior=kvae.priors.Normal())          # learned, from the standard normal on
+        >>> kvae.priors.Normal(mean=1.0, scale=[0.5, 2.0], learned=False)          # for two latent dimensions
     """
 
     def __init__(self, mean=None, scale=None, covariance="diagonal", learned=True, **kwargs):

@@ -370,7 +370,11 @@ def test_records_that_do_not_fit_the_others_are_named(tmp_path):
     assert [name.rpartition(" ")[2] for name in skipped] == ["1", "2", "3"]
     with pytest.raises(ValueError, match="must hold numbers. Received: an example of dtype <U1"):
         kvae.data.write_records([np.zeros(2), np.array(["a"])], tmp_path / "mixed")
-    assert not (tmp_path / "mixed").exists()
+    assert not list(tmp_path.glob("*mixed*"))
+    kvae.data.write_records(np.zeros((3, 2)), tmp_path / "new" / "shards")
+    with pytest.raises(FileExistsError, match="exists. Remove it, or name another folder"):
+        kvae.data.write_records(np.zeros((3, 2)), tmp_path / "new" / "shards")
+    assert [each.name for each in (tmp_path / "new").iterdir()] == ["shards"]
 
 
 def test_lines_that_are_blank_are_no_rows(tmp_path):

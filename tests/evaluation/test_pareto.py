@@ -25,12 +25,6 @@ def test_fit_agrees_with_the_likelihood_of_scipy():
     assert scale == pytest.approx(best_scale, rel=0.02)
 
 
-def test_the_highest_reliable_shape_is_that_for_which_the_samples_suffice():
-    for num_samples in (25, 100, 1000):
-        assert 10 ** (1 / (1 - pareto.highest_reliable_k(num_samples))) == pytest.approx(num_samples)
-    assert pareto.highest_reliable_k(5000) == 0.7
-
-
 @pytest.mark.parametrize("shape", [0.2, 0.6, 0.9])
 def test_pareto_k_of_weights_that_are_pareto(shape):
     # If log w is exponential with mean k, w is Pareto with shape k.

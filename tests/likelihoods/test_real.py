@@ -97,7 +97,7 @@ def test_sample_weights_weigh_in_the_optimal_scale(joint):
     if joint:
         likelihood = likelihoods.Joint([(likelihood, SHAPE[-1])])
     x = np.where(weight[:, None, None, None] > 0, X, np.nan)
-    log_prob = likelihood.log_prob(LOCATION, x, training=True, weight=weight)[1:4]
+    log_prob = likelihood.log_prob(LOCATION, x, training=True, sample_weight=weight)[1:4]
     scale = np.sqrt(np.average(((X - LOCATION) ** 2).mean(axis=(1, 2, 3)), weights=weight))
     expected = scipy.stats.norm(LOCATION, scale).logpdf(X).sum(axis=(1, 2, 3))[1:4]
     np.testing.assert_allclose(log_prob, expected, rtol=1e-5)

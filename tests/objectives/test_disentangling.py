@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 from building import digits, make_vae
 
 import kvae
-from kvae.objectives import DIP, ELBO, BetaTC, FactorVAE, Terms, permute_dimensions
+from kvae.objectives import DIP, ELBO, BetaTC, FactorVAE, Terms, disentangling, permute_dimensions
 
 tfd = tfp.distributions
 X = digits()[1][:20]
@@ -88,19 +88,26 @@ def test_stratified_sampling_is_unbiased_for_the_aggregate_posterior():
 
 def test_sample_weights_weigh_in_the_aggregate_posterior():
     vae, weight = make_vae(), tf.constant([2.0, 1.0, 1.0])
-    terms = vae.terms(X[:3], weight=weight)
+    terms = vae.terms(X[:3], sample_weight=weight)
     each = scipy.stats.norm.logpdf(
         terms.z.numpy()[0][:, None], terms.posterior.mean(), terms.posterior.stddev()
     )  # log q(z_d[i] | x[j])  [3, 3, D]
     own = each.sum(axis=-1).diagonal()
-    for sampling, share in (
-        ("stratified", [[0.1, 0.45, 0.45], [0.6, 0.1, 0.3], [0.6, 0.3, 0.1]]),
-        ("weighted", [[0.05, 0.025, 0.025]] * 3),
+    # Of 10 examples with the mean weight of these, 4/3, the first weighs 2 of 40/3; the others share the rest.
+    others = 1 - 0.075
+    for dataset_size, sampling, share in (
+        (3, "stratified", [[0.5, 0.25, 0.25]] * 3),  # the batch is all the data: exact
+        (
+            10,
+            "stratified",
+            [[0.15, 0.425, 0.425], [others * 2 / 3, 0.075, others / 3], [others * 2 / 3, others / 3, 0.075]],
+        ),
+        (10, "weighted", [[0.05, 0.025, 0.025]] * 3),
     ):
         share = np.log(share)
         aggregate = scipy.special.logsumexp(share + each.sum(axis=-1), axis=1)
         marginals = scipy.special.logsumexp(share[..., None] + each, axis=1).sum(axis=-1)
-        mutual_information, total_correlation, _ = BetaTC(dataset_size=10, sampling=sampling).decompose(terms)
+        mutual_information, total_correlation, _ = BetaTC(dataset_size=dataset_size, sampling=sampling).decompose(terms)
         np.testing.assert_allclose(mutual_information, own - aggregate, atol=2e-5)
         np.testing.assert_allclose(total_correlation, aggregate - marginals, atol=2e-5)
 
@@ -137,20 +144,36 @@ def test_beta_tc_bad_settings():
 
 def test_permuted_dimensions_hold_the_same_values_in_another_order():
     z, noise = RNG.normal(size=(50, 4)).astype("float32"), RNG.normal(size=(50, 4)).astype("float32")
-    share = tf.fill([50], 1 / 50)
-    permuted, counts = (each.numpy() for each in permute_dimensions(tf.constant(z), tf.constant(noise), share))
-    np.testing.assert_array_equal(counts, np.float32(1 / 50))
+    permuted = permute_dimensions(tf.constant(z), tf.constant(noise)).numpy()
     np.testing.assert_array_equal(np.sort(permuted, axis=0), np.sort(z, axis=0))
     np.testing.assert_array_equal(permuted, np.take_along_axis(z, np.argsort(noise, axis=0), axis=0))
     assert (permuted == z).mean() < 0.2
 
 
-def test_permuted_dimensions_are_drawn_by_sample_weights():
-    z = RNG.normal(size=(4, 2)).astype("float32")
-    share = tf.constant([0.6, 0.2, 0.2, 0.0])  # three examples; (1/6, 1/2, 5/6) of the whole fall on rows 0, 0 and 2
-    permuted, counts = permute_dimensions(tf.constant(z), tf.constant(RNG.normal(size=(4, 2)), tf.float32), share)
-    np.testing.assert_allclose(counts, [1 / 3, 1 / 3, 1 / 3, 0])
-    np.testing.assert_array_equal(np.sort(permuted[:3], axis=0), np.sort(z[[0, 0, 2]], axis=0))
+def test_rows_are_drawn_by_their_share():
+    z = tf.range(8, dtype=tf.float32)[:, None] * tf.ones([8, 2])
+    share = np.array([0.1, 1, 1, 0, 2.5, 1, 0.4, 1])
+    share /= share.sum()
+    draw = tf.function(lambda noise: disentangling._draw_by_share(z, noise, tf.constant(share, tf.float32)))
+    times = np.zeros(8)
+    for noise in RNG.normal(size=(2000, 8, 2)).astype("float32"):
+        drawn, order, counted = draw(noise)
+        np.testing.assert_array_equal(counted, [1] * 7 + [0])  # as many as are there
+        assert np.isinf(order[7]).all() and np.isfinite(order[:7]).all()
+        times += np.bincount(drawn.numpy()[:7, 0].astype(int), minlength=8)
+    # A row is drawn the floor or the ceiling of 7 times its share: a deviation of at most 1/2 over sqrt(2000) = 0.011;
+    # and the offset is kept 0.01 off its ends.
+    np.testing.assert_allclose(times / 2000, 7 * share, atol=4 * 0.011 + 0.01)
+    assert times[3] == 0 and times[0] > 0
+
+
+@pytest.mark.parametrize("size", [1, 7, 60_000])
+def test_rows_of_equal_share_are_each_drawn_once(size):
+    z = tf.range(size, dtype=tf.float32)[:, None]
+    for first in (-9.0, 0.3, 9.0):
+        drawn, _, counted = disentangling._draw_by_share(z, tf.fill([size, 1], first), tf.fill([size], 1 / size))
+        np.testing.assert_array_equal(drawn, z)
+        assert tf.reduce_all(counted == 1)
 
 
 def test_factor_vae_is_its_formula_and_trains_its_discriminator_apart():
@@ -163,14 +186,30 @@ def test_factor_vae_is_its_formula_and_trains_its_discriminator_apart():
         penalty = loss + terms.elbo
     logit = discriminator(terms.z[0]).numpy()[:, 0].astype("float64")
     np.testing.assert_allclose(loss, -terms.elbo + 3 * logit, rtol=1e-5)
-    permuted, _ = permute_dimensions(terms.z[0], terms.noise.auxiliary(3), terms.share)
-    permuted = discriminator(permuted).numpy()[:, 0].astype("float64")
+    permuted = discriminator(permute_dimensions(terms.z[0], terms.noise.auxiliary(3))).numpy()[:, 0].astype("float64")
     expected = -0.5 * (np.log(scipy.special.expit(logit)) + np.log(1 - scipy.special.expit(permuted))).mean()
     assert float(auxiliary) == pytest.approx(expected, rel=1e-5)
     assert all(each is None for each in tape.gradient(loss, weights))
     assert all(np.abs(each).max() > 0 for each in tape.gradient(auxiliary, weights))
     assert all(each is None for each in tape.gradient(auxiliary, vae.encoder.trainable_variables))
     assert np.abs(tape.gradient(penalty, vae.encoder.layers[-1].kernel.value)).max() > 0
+
+
+def test_the_discriminator_learns_by_sample_weights():
+    weight = np.float32([2, 0, 1, 1, 0.5, 0, 3])
+    vae = make_vae(objective=FactorVAE(hidden=(8,)))
+    terms = vae.terms(X[:7], sample_weight=weight)
+    z, discriminator = terms.z[0], vae.objective.discriminator
+    drawn, order, counted = disentangling._draw_by_share(z, terms.noise.auxiliary(3), terms.share)
+    joint = np.log1p(np.exp(-discriminator(z).numpy()[:, 0]))
+    product = np.log1p(np.exp(discriminator(permute_dimensions(drawn, order)).numpy()[:, 0]))
+    expected = 0.5 * (np.average(joint, weights=weight) + np.average(product, weights=counted))
+    vae.objective.loss(terms)
+    assert float(vae.objective.auxiliary_loss(terms)) == pytest.approx(expected, rel=1e-5)
+    vae.objective.loss(vae.terms(X[:1], sample_weight=np.float32([0.25])))  # and the metric is a mean by weights
+    total, count = (float(each) for each in vae.objective.discriminator_loss.variables)
+    assert count == pytest.approx(weight.sum() + 0.25)
+    assert total < count * 1.5
 
 
 def test_factor_vae_reports_its_discriminator_in_training_and_evaluation():
@@ -234,7 +273,7 @@ def test_factor_vae_discriminator_stays_in_float32(dtype_policy):
 @pytest.mark.parametrize("kind", ["i", "ii"])
 def test_dip_is_its_formula(kind):
     weight = np.linspace(0.0, 2.0, 20).astype("float32")
-    terms = make_vae().terms(X, weight=weight)
+    terms = make_vae().terms(X, sample_weight=weight)
     mean, scale = terms.posterior.mean().numpy().astype("float64"), terms.posterior.stddev().numpy()
     within = np.average(scale**2, axis=0, weights=weight)
     covariance = np.cov(mean.T, bias=True, aweights=weight) + (kind == "ii") * np.diag(within)

@@ -1,5 +1,6 @@
 """What holds for every objective; a class without a row in CASES fails."""
 
+import contextlib
 import inspect
 
 import keras
@@ -16,8 +17,8 @@ X, X_TEST = X[:33], X_TEST[:40]
 
 CASES = {
     "ELBO": lambda: objectives.ELBO(beta=2.0, num_samples=2),
-    "ELBO free bits": lambda: objectives.ELBO(free_bits=0.1),
-    "ELBO capacity": lambda: objectives.ELBO(beta=10.0, capacity=2.0),
+    "ELBO free bits": lambda: objectives.ELBO(free_bits=0.25),
+    "ELBO capacity": lambda: objectives.ELBO(beta=10.0, capacity=0.75),
     "IWAE": lambda: objectives.IWAE(num_samples=4),
     "IWAE stl": lambda: objectives.IWAE(num_samples=4, gradient="stl"),
     "IWAE dreg": lambda: objectives.IWAE(num_samples=4, gradient="dreg"),
@@ -118,8 +119,58 @@ def test_weight_zero_equals_absence_and_weights_weigh(name):
     assert unweighted["loss"] != pytest.approx(report["loss"], rel=1e-3)
 
 
+@each_case
+def test_a_batch_that_counts_for_nothing_leaves_the_weights_finite(name):
+    """And rows of weight zero may hold anything: a stream of three batches."""
+    x, weight = X[:30].copy(), np.ones(30, "float32")
+    weight[10:20] = 0
+    x[12], weight[25] = np.nan, 0
+    x[25] = 1e30
+    data = tf.data.Dataset.from_tensor_slices((x, x, weight)).batch(10)
+    vae = make_vae(objective=CASES[name](), compile_arguments={"run_eagerly": True})
+    history = vae.fit(data, verbose=0).history
+    assert np.isfinite(history["loss"]).all() and np.isfinite(history["elbo"]).all()
+    assert all(np.isfinite(each).all() for each in vae.trainable_variables)
+
+
+def test_the_weighted_paths_are_the_same_under_xla():
+    vae, weight = make_vae(), np.where(np.arange(33) % 3 == 1, 0.0, np.linspace(0.5, 2.0, 33)).astype("float32")
+    made = {name: CASES[name]() for name in CASES if name.split()[0] in ("BetaTC", "FactorVAE", "WAE", "DIP", "ELBO")}
+    for objective in made.values():
+        objective.build(data_shape=vae.data_shape, latent_dim=vae.latent_dim)
+
+    def losses(x, weight):
+        terms = vae.terms(x, sample_weight=weight)
+        return [(objective.loss(terms), objective.auxiliary_loss(terms)) for objective in made.values()]
+
+    shapes = tf.TensorSpec([None, *X.shape[1:]]), tf.TensorSpec([None])  # nor need the number of rows be known
+    graph = tf.function(losses, shapes, autograph=False)
+    compiled = tf.function(losses, jit_compile=True, autograph=False)
+    expected = keras.tree.flatten(losses(X, weight))
+    for function in (graph, compiled):
+        for one, other in zip(keras.tree.flatten(function(X, tf.constant(weight))), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
 def test_two_replicas_share_a_discriminator():
     with two_replicas().scope():
         vae = make_vae(objective=CASES["FactorVAE"]())
     history = vae.fit(X, batch_size=32, verbose=0).history
     assert np.isfinite(history["loss"]).all() and 0.3 < history["discriminator_loss"][0] < 1.5
+
+
+def test_a_replica_counts_in_the_discriminator_by_its_weights():
+    """The second replica has rows of weight zero alone, so the step is that of one device."""
+
+    def step(x, weight, scope):
+        with scope:
+            vae = make_vae(objective=CASES["FactorVAE"](), compile_arguments={"optimizer": keras.optimizers.SGD(0.1)})
+        vae.fit(x, sample_weight=weight, batch_size=len(x), shuffle=False, verbose=0)
+        return [each.numpy() for each in vae.trainable_variables]
+
+    weight = np.concatenate([np.linspace(1, 2, 8), np.zeros(8)])
+    pairs = zip(
+        step(X[:16], weight, two_replicas().scope()), step(X[:8], weight[:8], contextlib.nullcontext()), strict=True
+    )
+    for one, other in pairs:
+        np.testing.assert_allclose(one, other, atol=1e-6)

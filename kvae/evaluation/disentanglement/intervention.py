@@ -3,7 +3,7 @@
 import numpy as np
 
 from kvae import checks
-from kvae.data.factors import FactorTable
+from kvae.data.factors import Factors, FactorTable
 from kvae.evaluation.disentanglement.prediction import linear_classifier
 from kvae.evaluation.disentanglement.score import Score, check_factors, check_seed, checked
 
@@ -157,6 +157,11 @@ def irs(codes, factors, names=None, quantile=0.99):
 
 
 def _check(data_set, name, num_batches, batch_size):
+    if not isinstance(data_set, Factors):
+        raise TypeError(
+            f"{name} needs a data set of codes and factors: kvae.data.FactorTable(codes, factors) for arrays, or "
+            f"kvae.evaluation.Encoded(vae, data_set). Received: {type(data_set).__name__}."
+        )
     checks.check_count("num_votes" if "Factor" in name else "num_batches", num_batches)
     checks.check_count("batch_size", batch_size, least=2)
     check_factors(name, data_set.names, least=2)

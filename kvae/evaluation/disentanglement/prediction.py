@@ -80,8 +80,8 @@ def sap(codes, factors, names=None, categorical=(), classifier="thresholds", see
 
     S_jk is how well dimension j alone predicts factor k, and a and b are the two best dimensions: the squared correlation
     where the values of the factor are in an order, and the test accuracy of a classifier, balanced over the values, where
-    they are not. Where chance gives the second best dimension 1 / values, 1 - 1 / values is the most that a categorical
-    factor can reach.
+    they are not. A factor of V values without an order can reach 1 - 1/V at most, since by chance the second best dimension
+    predicts it with the accuracy 1/V.
 
     Reference: Kumar, Sattigeri and Balakrishnan 2018, "Variational inference of disentangled latent concepts",
     arXiv:1711.00848, section 3. Locatello et al. 2019, arXiv:1811.12359, take all factors as categorical, by "svm".
@@ -102,6 +102,7 @@ def sap(codes, factors, names=None, categorical=(), classifier="thresholds", see
         ValueError: as `mig`, for an unknown factor and for another classifier.
 
     Example:
+        >>> codes = vae.transform(x)
         >>> print(kvae.evaluation.sap(codes, factors, names=("shape", "scale"), categorical=("shape",)))
     """
     codes, factors, names = checked("SAP", codes, factors, names, least_dims=2)

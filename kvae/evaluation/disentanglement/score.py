@@ -26,6 +26,7 @@ class Score:
         details: dictionary of the numpy arrays that the score sums up.
 
     Example:
+        >>> codes = vae.transform(x)
         >>> print(kvae.evaluation.mig(codes, factors, names=("shape", "scale")))
         MIG 0.41 (codes, 20-bin histogram, 10,000 examples, factors shape, scale)
     """
