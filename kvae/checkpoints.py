@@ -98,7 +98,6 @@ class Checkpoint(keras.callbacks.Callback):
         self.model._initial_epoch = self.params["epochs"] if self.model.stop_training else len(self.logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        values = [past.get(self.monitor) for past in self.logs]
         self.logs.append({name: float(value) for name, value in (logs or {}).items()})
         if self.monitor == "auto":
             self.monitor, self.sign = next((each for each in _BEST_BY if each[0] in self.logs[-1]), (None, 1))
@@ -109,7 +108,8 @@ class Checkpoint(keras.callbacks.Callback):
                 raise ValueError(
                     f"`monitor` must be among the logs: {', '.join(self.logs[-1])}. Received: monitor='{self.monitor}'.{hint}"
                 )
-            if all(self._rank(self.logs[-1][self.monitor]) > self._rank(value) for value in values):
+            *before, last = (past.get(self.monitor) for past in self.logs)
+            if all(self._rank(last) > self._rank(value) for value in before):
                 self._best = self.model.get_weights()
         if time.monotonic() - self._written >= self.seconds:
             self.write()

@@ -349,7 +349,7 @@ class VAE(Trainable):
         """
         if str(filepath).endswith((".h5", ".hdf5")):
             raise ValueError(f"A VAE is saved in the .keras format. Received: filepath='{filepath}'. End it in .keras.")
-        super().save(filepath, *args, **kwargs)
+        return super().save(filepath, *args, **kwargs)
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """As `keras.Model.export`: "tf_saved_model", "litert" or "onnx", with the arguments of `kvae.export.saved_model`,

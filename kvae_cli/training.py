@@ -24,8 +24,8 @@ def train(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="digits, mnist, fashion_mnist, sprites, dsprites, or the path of .npz, .npy, .csv, .parquet, .tfrecord, or a folder "
-            "of images or of such files."
+            help="digits, mnist, fashion_mnist, sprites, dsprites, or the path of .npz, .npy, .csv, .parquet, .tfrecord, or "
+            "a folder of images or of such files."
         ),
     ] = None,
     out: Annotated[pathlib.Path | None, typer.Option(help="Directory of the run; runs/DATA by default.")] = None,

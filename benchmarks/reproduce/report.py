@@ -48,10 +48,11 @@ class Row:
     def error(self, score):
         """The standard error over the seeds and, as far as known, over the test images, which the seeds share; or None."""
         values, of_images = self.values(score), [_error(result, score) for result in self.results]
-        of_seeds = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-        known = [
-            each for each in (of_seeds, None if None in of_images else statistics.fmean(of_images)) if each is not None
-        ]
+        known = []
+        if len(values) > 1:
+            known.append(statistics.stdev(values) / len(values) ** 0.5)
+        if None not in of_images:
+            known.append(statistics.fmean(of_images))
         return math.hypot(*known) if known else None
 
     def by_seed(self, score):
